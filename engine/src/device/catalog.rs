@@ -1,0 +1,1 @@
+//! This device's copy of the catalog: rows, the writers of followed documents, workers, members.

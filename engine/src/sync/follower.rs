@@ -1,0 +1,1 @@
+//! What one connection is known to have of one document.

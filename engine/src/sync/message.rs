@@ -1,0 +1,1 @@
+//! Automerge sync messages: heads, need, have, changes, flags.

@@ -1,0 +1,241 @@
+//! Frames of `/catalog`: the list of documents, who wrote what, leases. CBOR maps with `type`, one a binary message.
+//!
+//! A client opens the socket with its token (or ticket), sends [`ToRelay::Hello`], gets [`FromRelay::Welcome`], then
+//! rows: all of them, or those since its cursor.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ActorId, ChangeHash, DocumentId, Epoch, Micros, PeerId, Timestamp};
+use crate::session::Summary;
+use crate::session::conversation::{MemberRole, Writer, WriterKind};
+use crate::session::model::Usage;
+use crate::wire::ephemeral::ActivityState;
+
+/// Version of these frames.
+pub const VERSION: u32 = 1;
+
+/// From a client.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum ToRelay {
+    /// First.
+    Hello {
+        /// [`VERSION`].
+        version: u32,
+        /// The peer id that this client uses on `/sync`.
+        peer: PeerId,
+        /// Where it left off, if it has rows of this workspace.
+        cursor: Option<u64>,
+    },
+    /// Wants the writers of a document, now and as they appear.
+    Follow {
+        /// The document.
+        document: DocumentId,
+    },
+    /// No longer.
+    Unfollow {
+        /// The document.
+        document: DocumentId,
+    },
+    /// A worker: what it can serve. Passed on to members.
+    Offer(Offer),
+    /// A worker: may I run this session?
+    Claim {
+        /// Answered under this number.
+        ask: u64,
+        /// The session.
+        session: DocumentId,
+        /// The actor under which it will write for this claim.
+        actor: ActorId,
+        /// The highest epoch in the worker's replica.
+        epoch: Epoch,
+    },
+    /// A worker: store the change that makes the run, if my claim still lives (rule 8).
+    Begin {
+        /// Answered under this number.
+        ask: u64,
+        /// The session.
+        session: DocumentId,
+        /// Of the claim.
+        epoch: Epoch,
+        /// The change chunk.
+        change: Bytes,
+    },
+    /// A worker: I am still at it. At most once a second with activity, at least every third of the time to live.
+    Renew {
+        /// The session.
+        session: DocumentId,
+        /// Of the claim.
+        epoch: Epoch,
+        /// For lists.
+        activity: Option<ActivityState>,
+        /// For lists.
+        usage: Option<Usage>,
+        /// For lists.
+        cost_micros: Option<Micros>,
+    },
+    /// A worker: done, and my last change is acknowledged.
+    Release {
+        /// The session.
+        session: DocumentId,
+        /// Of the claim.
+        epoch: Epoch,
+    },
+}
+
+/// From the relay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
+pub enum FromRelay {
+    /// Answers `Hello`.
+    Welcome(Welcome),
+    /// Rows, each replacing its older self. `cursor` stands for everything up to them.
+    Rows {
+        /// Ask for what follows it after a reconnect.
+        cursor: u64,
+        /// Whether the client must forget the rows it has (its cursor was unknown).
+        reset: bool,
+        /// The rows.
+        rows: Vec<Row>,
+        /// Whether this is the last of the first batch: the client is up to date.
+        complete: bool,
+    },
+    /// Who wrote a followed document; added to what was sent before.
+    Writers {
+        /// The document.
+        document: DocumentId,
+        /// Rows.
+        rows: Vec<WriterRow>,
+    },
+    /// Which workers are connected, replaced whole.
+    Workers {
+        /// One an offer.
+        offers: Vec<Offer>,
+    },
+    /// The claim is granted.
+    Granted {
+        /// The question.
+        ask: u64,
+        /// The new epoch.
+        epoch: Epoch,
+        /// Milliseconds until it lapses unless renewed.
+        ttl_ms: u64,
+        /// The relay's heads: start only when the replica holds them.
+        heads: Vec<ChangeHash>,
+    },
+    /// The claim is not granted.
+    Busy {
+        /// The question.
+        ask: u64,
+        /// Why, in words.
+        reason: String,
+    },
+    /// The change of `Begin` is durable and on its way to followers.
+    Stored {
+        /// The question.
+        ask: u64,
+    },
+    /// The change of `Begin` was not stored.
+    Refused {
+        /// The question.
+        ask: u64,
+        /// Why, in words.
+        reason: String,
+    },
+    /// A lease was lost: stop at once.
+    Lost {
+        /// The session.
+        session: DocumentId,
+        /// Of the claim.
+        epoch: Epoch,
+    },
+    /// The relay could not understand, or won't.
+    Error {
+        /// One sentence.
+        message: String,
+    },
+}
+
+/// What a client learns of itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Welcome {
+    /// [`VERSION`] of the relay.
+    pub version: u32,
+    /// Id of the workspace.
+    pub workspace: String,
+    /// Its document.
+    pub workspace_document: DocumentId,
+    /// The member's profile document.
+    pub profile: Option<DocumentId>,
+    /// The member whose token this is.
+    pub member: String,
+    /// As shown.
+    pub member_name: String,
+    /// Role.
+    pub role: MemberRole,
+    /// Kind of token.
+    pub kind: WriterKind,
+    /// All members, for showing names.
+    pub members: Vec<Member>,
+    /// The relay's clock.
+    pub now: Timestamp,
+}
+
+/// A member's name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Member {
+    /// What `author` and `by` hold.
+    pub id: String,
+    /// As shown.
+    pub name: String,
+}
+
+/// One document of the workspace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Row {
+    /// The document.
+    pub document: DocumentId,
+    /// The relay's heads.
+    pub heads: Vec<ChangeHash>,
+    /// `None` for what is no session.
+    pub summary: Option<Summary>,
+    /// The lease, while one lives.
+    pub live: Option<Live>,
+    /// Purged: only sums are left.
+    pub tombstone: bool,
+}
+
+/// A lease that lives, with what lists show.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Live {
+    /// Of the claim.
+    pub epoch: Epoch,
+    /// What the worker is doing.
+    pub activity: Option<ActivityState>,
+    /// The running estimate.
+    pub usage: Option<Usage>,
+    /// Its price.
+    pub cost_micros: Option<Micros>,
+}
+
+/// Who an actor is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WriterRow {
+    /// The actor.
+    pub actor: ActorId,
+    /// Who that is.
+    pub writer: Writer,
+}
+
+/// What a worker can serve.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offer {
+    /// `PROVIDER/MODEL`, the default one first.
+    pub models: Vec<String>,
+    /// Core tools that are on.
+    pub tools: Vec<String>,
+}
