@@ -1,0 +1,124 @@
+// Every message between a page and the engine's worker, both ways. The page gets plain rows and patches; it never holds
+// a document. Rows and ids are in types.gen.ts, generated from the engine's own types.
+
+import type { Command, Conversation, DocumentId, NewSession, ShownMessage, Summary } from './types.gen';
+
+/** Differs between builds that can't talk: a tab and a worker that disagree say so and offer a reload. */
+export const PROTOCOL = 1;
+
+/** What the page may ask for; each call is answered once. */
+export interface Commands {
+  /** Where is the relay, and who am I? `null`: not signed in. */
+  identity: { args: Record<string, never>; result: Identity | null };
+  /** Exchanges a pairing code or checks a token; keeps the token on this device. */
+  'sign-in': { args: { relay: string; secret: string; device: string }; result: Identity };
+  /** Forgets the token. What is stored stays unless `forget`. */
+  'sign-out': { args: { forget: boolean }; result: null };
+  /** Creates a session, offline too. */
+  'session.create': { args: NewSession; result: { id: DocumentId } };
+  /** Does what a person asks of a session: send, pause, rename, approve, archive, … */
+  'session.do': { args: { session: DocumentId; command: Command }; result: { id: string | null } };
+  /** Sends conversation patches of this session to this tab from now on; the first one comes at once. */
+  'session.watch': { args: { session: DocumentId }; result: null };
+  /** No longer. */
+  'session.unwatch': { args: { session: DocumentId }; result: null };
+  /** Tries to reach the relay now instead of at the next turn of the back-off. */
+  'sync.retry': { args: Record<string, never>; result: null };
+}
+
+/** Who this device is signed in as. */
+export interface Identity {
+  relay: string;
+  workspace: string;
+  member: string;
+  memberName: string;
+  role: 'owner' | 'member' | 'viewer';
+  members: { id: string; name: string }[];
+}
+
+/** The conversation without its messages: what changes with every document, and is small. */
+export type ConversationHead = Omit<Conversation, 'messages' | 'queued'>;
+
+/** What the worker tells pages. A patch replaces what it names, whole. */
+export type Patch =
+  /** Rows of the list that are new or changed, and ids that are gone. `reset`: forget all others. */
+  | { type: 'summaries'; rows: Summary[]; removed: DocumentId[]; reset: boolean }
+  /** A watched session: ids of its visible and its queued messages in order, and those messages that are new or changed. */
+  | {
+      type: 'conversation';
+      session: DocumentId;
+      head: ConversationHead;
+      order: string[];
+      queued: string[];
+      messages: ShownMessage[];
+    }
+  /** A watched session isn't on this device (or not yet). */
+  | { type: 'absent'; session: DocumentId; why: 'opening' | 'offline' | 'unknown' }
+  /** A part has grown by live text; `offset` counts the UTF-8 bytes before it. A gap is repaired by the next conversation patch. */
+  | {
+      type: 'grew';
+      session: DocumentId;
+      message: string;
+      part: number;
+      kind: 'text' | 'thinking' | 'input';
+      offset: number;
+      text: string;
+    }
+  /** What the worker of a watched session is doing. */
+  | { type: 'activity'; session: DocumentId; state: 'thinking' | 'writing' | 'calling'; tool: string | null }
+  /** Agents, members, workspace name, and models that connected workers offer. */
+  | { type: 'workspace'; workspace: WorkspaceRow }
+  | { type: 'identity'; identity: Identity | null }
+  | { type: 'sync'; sync: SyncRow }
+  /** The relay refused a change, or something else that a person must know. */
+  | { type: 'fault'; fault: Fault };
+
+export interface WorkspaceRow {
+  name: string;
+  defaultAgent: string;
+  agents: { id: string; name: string; model: string | null; thread: number }[];
+  models: string[];
+  workers: number;
+}
+
+export interface SyncRow {
+  state: 'up-to-date' | 'sending' | 'offline' | 'refused' | 'connecting';
+  /** Changes that wait (sending, offline) or were refused. */
+  changes: number;
+  /** Of the last contact with the relay. */
+  lastContact: number | null;
+  /** In words, when the relay can't be reached or refuses this device. */
+  reason: string | null;
+}
+
+/** Why a call failed. `words/en.ts` has a sentence for each code; `detail` is the engine's own. */
+export interface Fault {
+  code:
+    | 'not-here'
+    | 'opening'
+    | 'refused'
+    | 'bad-command'
+    | 'unreachable'
+    | 'wrong-token'
+    | 'code-used'
+    | 'code-expired'
+    | 'code-unknown'
+    | 'storage'
+    | 'engine'
+    | 'version';
+  detail: string;
+}
+
+/** Page → worker. */
+export type ToWorker =
+  | { type: 'hello'; protocol: number; tab: string }
+  | { [N in keyof Commands]: { type: 'call'; call: number; name: N; args: Commands[N]['args'] } }[keyof Commands]
+  /** The last batch is on the screen: the next may come. */
+  | { type: 'drawn' };
+
+/** Worker → page. */
+export type FromWorker =
+  | { type: 'ready'; protocol: number }
+  | { type: 'done'; call: number; result: unknown }
+  | { type: 'failed'; call: number; fault: Fault }
+  | { type: 'patches'; patches: Patch[] };
