@@ -15,6 +15,7 @@ pub type ActorId = automerge::ActorId;
 /// A document's id: 16 random bytes, written as automerge-repo does (base58 with a 4-byte check). A session's id is
 /// that of its document.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(type = "string"))]
 pub struct DocumentId([u8; 16]);
 
 /// Why a text is no [`DocumentId`].
@@ -141,6 +142,7 @@ text_id! {
 
 /// Milliseconds since the Unix epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(type = "number"))]
 #[serde(transparent)]
 pub struct Timestamp(pub u64);
 
@@ -158,11 +160,13 @@ impl Timestamp {
 
 /// The fencing token of one claim of a session: one claim, one run, one epoch (session rule 7).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(type = "number"))]
 #[serde(transparent)]
 pub struct Epoch(pub u64);
 
 /// Money: millionths of a US dollar.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(type = "number"))]
 #[serde(transparent)]
 pub struct Micros(pub u64);
 

@@ -10,6 +10,7 @@ use crate::ids::{DocumentId, Timestamp};
 
 /// A command on an existing session. (Creating one is [`create`].)
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(tag = "type", rename_all = "kebab-case", rename_all_fields = "camelCase")]
 pub enum Command {
     /// Adds a message of a person.
@@ -100,6 +101,7 @@ pub enum CommandError {
 
 /// How a session begins.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS), ts(optional_fields = nullable))]
 #[serde(rename_all = "camelCase", default)]
 pub struct NewSession {
     /// The person's name for it.
@@ -128,6 +130,7 @@ pub fn create(_tx: &mut Transaction<'_>, _new: &NewSession, _given: &Given<'_>) 
 
 /// What a command left behind, for the caller to show.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Done {
     /// The new message's or request's id.
     pub id: Option<String>,

@@ -44,6 +44,7 @@ pub enum WriterKind {
 
 /// What a member may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
 pub enum MemberRole {
     /// Everything.
@@ -72,6 +73,7 @@ impl Writers {
 
 /// Everything that screens, prompts and summaries read of a session.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct Conversation {
     /// Visible messages in order (rule 5), without the queued ones.
@@ -96,6 +98,7 @@ pub struct Conversation {
 
 /// Rule 15.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Status {
     /// Nothing is under way.
@@ -113,6 +116,7 @@ pub enum Status {
 
 /// Why a session is paused or failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(tag = "kind", rename_all = "camelCase")]
 pub enum Reason {
     /// A person paused it.
@@ -141,6 +145,7 @@ pub enum Reason {
 
 /// Why the queue doesn't start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub enum Waiting {
     /// Held: the front run is paused and no queued message has seen every stop.
@@ -163,6 +168,7 @@ pub enum Waiting {
 
 /// A message as shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct ShownMessage {
     /// Its id.
@@ -185,6 +191,7 @@ pub struct ShownMessage {
 
 /// A part as shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct ShownPart {
     /// Its index in the document's message: what `tail` and `omit` name.
@@ -199,6 +206,7 @@ pub struct ShownPart {
 
 /// What a shown part is; in JSON its `type` is the document's.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Content {
     /// Words.
@@ -276,6 +284,7 @@ pub enum Content {
 
 /// How far a call is, as shown: the stored states, and done or failed once its result stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "snake_case")]
 pub enum ShownCallState {
     /// As stored.
@@ -314,6 +323,7 @@ impl From<CallState> for ShownCallState {
 
 /// A turn as shown: its runs summed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct ShownTurn {
     /// The turn's id.
@@ -346,6 +356,7 @@ pub struct ShownTurn {
 
 /// See [`ShownTurn::state`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
 pub enum TurnState {
     /// Its lease lives.
@@ -362,6 +373,7 @@ pub enum TurnState {
 
 /// Rule 18.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
     /// By class.

@@ -82,6 +82,7 @@ pub enum Origin {
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// A person.
@@ -306,6 +307,7 @@ pub enum RunState {
 
 /// Tokens by class. The classes are disjoint: cost = Σ count × rate + fees.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Usage {
     /// Read, not from the cache.
@@ -335,6 +337,7 @@ pub struct Cost {
 
 /// Why a run failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct RunError {
     /// A short word of ours.
     pub code: String,

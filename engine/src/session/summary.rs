@@ -8,6 +8,7 @@ use crate::ids::{DocumentId, Micros, Timestamp};
 
 /// One row of a list. Its JSON is the command line's contract.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// The session.
@@ -54,6 +55,7 @@ pub struct Summary {
 
 /// Who gave a title.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
 pub enum NameSource {
     /// Nobody.
@@ -66,6 +68,7 @@ pub enum NameSource {
 
 /// What waits for a turn.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Queued {
     /// How many messages.
     pub count: u32,
@@ -77,6 +80,7 @@ pub struct Queued {
 
 /// What is due, for the catalog: a worker opens sessions where this is set and that it can serve.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "camelCase")]
 pub struct Due {
     /// `retry`, `continue`, `takeover`, `close`, `decide`, `queue`, `name`.

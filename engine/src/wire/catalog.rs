@@ -185,6 +185,7 @@ pub struct Welcome {
 
 /// A member's name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 pub struct Member {
     /// What `author` and `by` hold.
     pub id: String,

@@ -63,6 +63,7 @@ pub struct Tail {
 
 /// What a tail's text belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
 pub enum TailKind {
     /// Words.
@@ -75,6 +76,7 @@ pub enum TailKind {
 
 /// What a worker is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "ts", derive(ts_rs::TS))]
 #[serde(rename_all = "lowercase")]
 pub enum ActivityState {
     /// Reasoning, or waiting for the model's first word.
