@@ -21,7 +21,7 @@ use crate::session::command::{CommandError, Done, NewSession};
 use crate::session::conversation::{Conversation, Leases, MemberRole, WriterKind, Writers};
 use crate::session::{Command, Session, Summary};
 use crate::storage::Record;
-use crate::wire::catalog::{FromRelay, Row, ToRelay, Welcome};
+use crate::wire::catalog::{FromRelay, Row, ToRelay, Welcome, WriterRow};
 use crate::wire::ephemeral::{ActivityState, Ephemeral, TailKind};
 use crate::workspace::Workspace;
 
@@ -42,6 +42,8 @@ pub struct Effects {
     pub wake: Option<Timestamp>,
     /// Close the sync socket: the relay broke the protocol, in words.
     pub close_sync: Option<String>,
+    /// Close the catalog's socket and don't come back: the relay serves another workspace, or another version, in words.
+    pub close_catalog: Option<String>,
 }
 
 impl AddAssign for Effects {
@@ -53,6 +55,7 @@ impl AddAssign for Effects {
         self.notices.extend(other.notices);
         self.wake = [self.wake, other.wake].into_iter().flatten().min();
         self.close_sync = self.close_sync.take().or(other.close_sync);
+        self.close_catalog = self.close_catalog.take().or(other.close_catalog);
     }
 }
 
@@ -223,6 +226,21 @@ impl Device {
 
     /// The catalog's rows and cursor, for the shell to keep.
     pub fn catalog_rows(&self) -> (Vec<Row>, u64) {
+        unimplemented!()
+    }
+
+    /// Who wrote a document, as the shell has kept it from an earlier start.
+    pub fn restore_writers(&mut self, _document: DocumentId, _rows: Vec<WriterRow>) {
+        unimplemented!()
+    }
+
+    /// Who wrote which document, as the relay has said, for the shell to keep.
+    pub fn writer_rows(&self) -> Vec<(DocumentId, Vec<WriterRow>)> {
+        unimplemented!()
+    }
+
+    /// The position after all sessions known here (rule 17), for [`Command::Restore`] and new sessions.
+    pub fn next_position(&self) -> String {
         unimplemented!()
     }
 
