@@ -1,0 +1,7 @@
+// Unit tests of what needs no DOM: the pure half that stands beside each component.
+
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: { include: ['src/**/*.test.ts'], environment: 'node' },
+});
