@@ -114,11 +114,16 @@ export type ToWorker =
   | { type: 'hello'; protocol: number; tab: string }
   | { [N in keyof Commands]: { type: 'call'; call: number; name: N; args: Commands[N]['args'] } }[keyof Commands]
   /** The last batch is on the screen: the next may come. */
-  | { type: 'drawn' };
+  | { type: 'drawn' }
+  /** The tab is going. Not every end says so: the worker also waits for the lock that each tab holds. */
+  | { type: 'bye' };
 
 /** Worker → page. */
 export type FromWorker =
-  | { type: 'ready'; protocol: number }
+  /** `life`: the Web Lock that this worker holds while it lives; `null` where there are no locks. */
+  | { type: 'ready'; protocol: number; life: string | null }
   | { type: 'done'; call: number; result: unknown }
   | { type: 'failed'; call: number; fault: Fault }
-  | { type: 'patches'; patches: Patch[] };
+  | { type: 'patches'; patches: Patch[] }
+  /** The engine has failed and ends: calls in flight get no answer; open another. */
+  | { type: 'gone' };
