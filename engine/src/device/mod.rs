@@ -1,29 +1,41 @@
 //! What a device is: replicas of the documents it follows, its copy of the catalog, commands, and live text. Browser,
 //! command line and worker hold one [`Device`] each; the shell around it owns the two sockets and the store.
 //!
-//! In order of reading: [`replica`] (documents and their sync with the relay), [`catalog`] (rows, writers, leases), and
-//! this file, which joins them.
+//! In order of reading: [`replica`] (one document and its sync with the relay), [`link`] (the connection that carries
+//! it), [`catalog`] (rows, writers, leases), [`view`] (a session as it is looked at, live text joined on), [`prefetch`]
+//! (what is kept without being asked for). [`receive`], [`sessions`] and [`worker`] are the device's own doings: what
+//! comes in, what a person does, what a worker does.
 //!
 //! Invariant: a device never waits. A command takes effect here at once; what it has to store and send comes out as
 //! [`Effects`].
 
-pub mod catalog;
-pub mod replica;
+mod catalog;
+mod link;
+mod prefetch;
+mod receive;
+mod replica;
+mod sessions;
+mod view;
+mod worker;
 
+use std::collections::BTreeMap;
 use std::ops::AddAssign;
 
-use automerge::Automerge;
-use automerge::transaction::Transaction;
+use automerge::{Automerge, Change};
 use bytes::Bytes;
 
-use crate::ids::{ActorId, ChangeHash, DocumentId, PeerId, Principal, Timestamp};
-use crate::session::command::{CommandError, Done, NewSession};
-use crate::session::conversation::{Conversation, Leases, MemberRole, WriterKind, Writers};
-use crate::session::{Command, Session, Summary};
+use self::catalog::Catalog;
+use self::link::SyncLink;
+use self::prefetch::Prefetch;
+use self::replica::Replica;
+use self::view::View;
+use crate::ids::{ChangeHash, DocumentId, PeerId, Principal, Scope, Timestamp};
+use crate::session::command::CommandError;
+use crate::session::conversation::WriterKind;
 use crate::storage::Record;
 use crate::wire::catalog::{FromRelay, Row, ToRelay, Welcome, WriterRow};
+use crate::wire::cbor;
 use crate::wire::ephemeral::{ActivityState, Ephemeral, TailKind};
-use crate::workspace::Workspace;
 
 /// What the shell must do, and what has changed.
 #[derive(Debug, Default)]
@@ -142,7 +154,19 @@ pub struct DeviceConfig {
 
 /// See the module.
 #[derive(Debug)]
-pub struct Device {}
+pub struct Device {
+    peer: PeerId,
+    link: SyncLink,
+    catalog: Catalog,
+    replicas: BTreeMap<DocumentId, Replica>,
+    views: BTreeMap<DocumentId, View>,
+    prefetch: Option<Prefetch>,
+    /// The sync state that the last [`Notice::Sync`] stood for.
+    told: SyncState,
+}
+
+/// The member that a device is before it has met a relay.
+pub const UNBOUND: &str = "local";
 
 /// Why a document isn't here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -169,211 +193,288 @@ pub enum DeviceError {
     },
 }
 
+/// Whom records that came from the relay are from.
+const RELAY: &str = "relay";
+
 impl Device {
     /// A device that knows nothing yet but what `config` says.
-    pub fn new(_config: DeviceConfig) -> Self {
-        unimplemented!()
-    }
-
-    // --- The two links -------------------------------------------------------------------------------------------
-
-    /// The socket of `/sync` is open.
-    pub fn sync_opened(&mut self, _now: Timestamp) -> Effects {
-        unimplemented!()
-    }
-
-    /// A binary message of it.
-    pub fn sync_received(&mut self, _now: Timestamp, _bytes: &[u8]) -> Effects {
-        unimplemented!()
-    }
-
-    /// It is closed.
-    pub fn sync_closed(&mut self, _now: Timestamp) -> Effects {
-        unimplemented!()
-    }
-
-    /// The socket of `/catalog` is open.
-    pub fn catalog_opened(&mut self, _now: Timestamp) -> Effects {
-        unimplemented!()
-    }
-
-    /// A binary message of it.
-    pub fn catalog_received(&mut self, _now: Timestamp, _bytes: &[u8]) -> Effects {
-        unimplemented!()
-    }
-
-    /// It is closed.
-    pub fn catalog_closed(&mut self, _now: Timestamp) -> Effects {
-        unimplemented!()
-    }
-
-    /// The time of [`Effects::wake`] has come.
-    pub fn wake(&mut self, _now: Timestamp) -> Effects {
-        unimplemented!()
+    pub fn new(config: DeviceConfig) -> Self {
+        Self {
+            link: SyncLink::new(config.peer.clone()),
+            peer: config.peer,
+            catalog: Catalog::new(config.identity),
+            replicas: BTreeMap::new(),
+            views: BTreeMap::new(),
+            prefetch: config.prefetch.then(Prefetch::default),
+            told: SyncState::default(),
+        }
     }
 
     // --- The store -----------------------------------------------------------------------------------------------
 
     /// What [`Effects::load`] asked for; empty: the store has none.
-    pub fn loaded(&mut self, _now: Timestamp, _document: DocumentId, _records: Vec<Record>) -> Effects {
-        unimplemented!()
+    pub fn loaded(&mut self, now: Timestamp, document: DocumentId, records: Vec<Record>) -> Effects {
+        let mut effects = Effects::default();
+        let own = self.principal();
+        let Some(replica) = self.replicas.get_mut(&document) else { return effects };
+        if !replica.is_loading() {
+            return effects;
+        }
+        replica.loaded(records, |record| record.received_from == own || record.received_from.as_str() == UNBOUND);
+        if let Some(row) = self.catalog.row(document) {
+            replica.relay_has(&row.heads, false);
+        }
+        if replica.broken().is_some() || !replica.heads().is_empty() {
+            self.document_changed(document, &mut effects);
+        }
+        self.push_sync(document, &mut effects);
+        self.ask_for_tail(now, document, &mut effects);
+        self.settle(effects)
     }
 
-    /// Rows of the catalog that the shell has kept from an earlier start, with their cursor.
-    pub fn restore_catalog(&mut self, _rows: Vec<Row>, _cursor: u64) -> Effects {
-        unimplemented!()
+    /// Rows of the catalog that the shell has kept from an earlier start, with their cursor. Call it once, at start,
+    /// also without rows: it opens what every device has open.
+    pub fn restore_catalog(&mut self, rows: Vec<Row>, cursor: u64) -> Effects {
+        let mut effects = Effects::default();
+        if !rows.is_empty() {
+            self.catalog.restore(rows, cursor);
+        }
+        self.open_workspace(&mut effects);
+        self.prefetch_rows(None);
+        self.settle(effects)
     }
 
     /// The catalog's rows and cursor, for the shell to keep.
     pub fn catalog_rows(&self) -> (Vec<Row>, u64) {
-        unimplemented!()
+        (self.catalog.rows().cloned().collect(), self.catalog.cursor())
     }
 
     /// Who wrote a document, as the shell has kept it from an earlier start.
-    pub fn restore_writers(&mut self, _document: DocumentId, _rows: Vec<WriterRow>) {
-        unimplemented!()
+    pub fn restore_writers(&mut self, document: DocumentId, rows: Vec<WriterRow>) {
+        self.catalog.restore_writers(document, rows);
+        self.surroundings_changed(document);
     }
 
     /// Who wrote which document, as the relay has said, for the shell to keep.
     pub fn writer_rows(&self) -> Vec<(DocumentId, Vec<WriterRow>)> {
-        unimplemented!()
-    }
-
-    /// The position after all sessions known here (rule 17), for [`Command::Restore`] and new sessions.
-    pub fn next_position(&self) -> String {
-        unimplemented!()
+        self.catalog.writer_rows()
     }
 
     /// Appending failed: actors are taken anew, so that none is reused (design, "Documents").
     pub fn store_failed(&mut self) {
-        unimplemented!()
+        self.replicas.values_mut().for_each(Replica::forget_actor);
     }
 
     // --- Documents -----------------------------------------------------------------------------------------------
 
     /// Follows a document: from the store, and from the relay when it is connected. Idempotent.
-    pub fn open(&mut self, _now: Timestamp, _document: DocumentId) -> Effects {
-        unimplemented!()
+    pub fn open(&mut self, _now: Timestamp, document: DocumentId) -> Effects {
+        let mut effects = Effects::default();
+        self.follow(document, &mut effects);
+        self.settle(effects)
     }
 
-    /// Follows it no longer; what is stored stays.
-    pub fn close(&mut self, _document: DocumentId) -> Effects {
-        unimplemented!()
+    /// Follows it no longer; what is stored stays. What the relay hasn't acknowledged is still brought to it first.
+    pub fn close(&mut self, document: DocumentId) -> Effects {
+        let mut effects = Effects::default();
+        let Some(replica) = self.replicas.get_mut(&document) else { return effects };
+        if replica.pending > 0 {
+            replica.closing = true;
+        } else {
+            self.unfollow(document, &mut effects);
+        }
+        effects
     }
 
     /// The document, if it is here.
-    pub fn document(&self, _document: DocumentId) -> Result<&Automerge, DeviceError> {
-        unimplemented!()
+    pub fn document(&self, document: DocumentId) -> Result<&Automerge, DeviceError> {
+        let replica = self.replicas.get(&document).ok_or(DeviceError::NotHere(document))?;
+        if replica.is_loading() {
+            return Err(DeviceError::Opening(document));
+        }
+        if let Some(why) = replica.broken() {
+            return Err(DeviceError::Broken { document, why: why.to_owned() });
+        }
+        match replica.document() {
+            Some(found) if !found.is_empty() => Ok(found),
+            _ if self.link.is_open() && !replica.unavailable => Err(DeviceError::Opening(document)),
+            _ => Err(DeviceError::NotHere(document)),
+        }
     }
 
     /// Whether the relay's heads, as last heard on `/sync`, include everything that this device has of the document.
-    pub fn acknowledged(&self, _document: DocumentId) -> bool {
-        unimplemented!()
+    pub fn acknowledged(&self, document: DocumentId) -> bool {
+        self.replicas.get(&document).is_some_and(|replica| replica.answered && replica.acknowledged())
+    }
+
+    /// Whether the relay's heads, as last heard at all (also before this start), lack something that is here.
+    pub fn unsent(&self, document: DocumentId) -> bool {
+        self.replicas.get(&document).is_some_and(|replica| replica.pending > 0)
+    }
+
+    /// Whether the relay refused something of this document since this start.
+    pub fn refused(&self, document: DocumentId) -> bool {
+        self.replicas.get(&document).is_some_and(|replica| !replica.refused.is_empty())
     }
 
     /// Whether the replica holds all of these changes.
-    pub fn holds(&self, _document: DocumentId, _heads: &[ChangeHash]) -> bool {
-        unimplemented!()
+    pub fn holds(&self, document: DocumentId, heads: &[ChangeHash]) -> bool {
+        self.replicas.get(&document).is_some_and(|replica| replica.holds(heads))
     }
 
-    // --- Sessions, for people ------------------------------------------------------------------------------------
-
-    /// Creates a session: id, and what to store and send.
-    pub fn create(&mut self, _now: Timestamp, _new: &NewSession) -> Result<(DocumentId, Effects), DeviceError> {
-        unimplemented!()
-    }
-
-    /// Does what a person asks.
-    pub fn command(
-        &mut self,
-        _now: Timestamp,
-        _session: DocumentId,
-        _command: &Command,
-    ) -> Result<(Done, Effects), DeviceError> {
-        unimplemented!()
-    }
-
-    /// The session as plain data, cached until its document changes.
-    pub fn session(&mut self, _session: DocumentId) -> Result<&Session, DeviceError> {
-        unimplemented!()
-    }
-
-    /// The conversation, cached likewise, with live text beyond what is committed joined on.
-    pub fn conversation(&mut self, _now: Timestamp, _session: DocumentId) -> Result<Conversation, DeviceError> {
-        unimplemented!()
-    }
-
-    /// One row: of the document where it is here, else the catalog's.
-    pub fn summary(&mut self, _now: Timestamp, _session: DocumentId) -> Option<Summary> {
-        unimplemented!()
-    }
-
-    /// Every session that is neither deleted nor purged, archived ones too; unordered.
-    pub fn summaries(&mut self, _now: Timestamp) -> Vec<Summary> {
-        unimplemented!()
-    }
-
-    /// The workspace document, if it is here.
-    pub fn workspace(&self) -> Workspace {
-        unimplemented!()
-    }
-
-    /// Who this device is.
-    pub fn identity(&self) -> Option<&Welcome> {
-        unimplemented!()
-    }
-
-    /// Models and tools that workers offer.
-    pub fn offers(&self) -> &[crate::wire::catalog::Offer] {
-        unimplemented!()
+    /// Whether the relay has answered for this document on the connection of now, and all that it named is here.
+    pub fn up_to_date(&self, document: DocumentId) -> bool {
+        self.replicas.get(&document).is_some_and(|replica| replica.answered && replica.has_theirs())
+            && self.catalog.row(document).is_none_or(|row| self.holds(document, &row.heads))
     }
 
     /// See [`SyncState`].
     pub fn sync_state(&self) -> SyncState {
-        unimplemented!()
+        SyncState {
+            connected: self.link.is_up() && self.catalog.is_up(),
+            caught_up: self.catalog.caught_up,
+            pending: self.replicas.values().map(|replica| replica.pending).sum(),
+            refused: self.replicas.values().map(|replica| replica.refused.len() as u64).sum(),
+        }
     }
 
-    // --- For a worker --------------------------------------------------------------------------------------------
+    // --- Shared by what follows ----------------------------------------------------------------------------------
 
-    /// A frame for `/catalog`.
-    pub fn ask(&mut self, _frame: &ToRelay) -> Effects {
-        unimplemented!()
+    /// Begins to follow a document, unless it does already.
+    fn follow(&mut self, document: DocumentId, effects: &mut Effects) {
+        if let Some(replica) = self.replicas.get_mut(&document) {
+            replica.closing = false;
+            return;
+        }
+        self.replicas.insert(document, Replica::loading(document));
+        effects.load.push(document);
+        self.tell_catalog(&ToRelay::Follow { document }, effects);
     }
 
-    /// The lease and the writers of a session, as last heard.
-    pub fn leases(&self, _session: DocumentId) -> (Leases, Writers) {
-        unimplemented!()
+    fn unfollow(&mut self, document: DocumentId, effects: &mut Effects) {
+        self.replicas.remove(&document);
+        self.views.remove(&document);
+        self.tell_catalog(&ToRelay::Unfollow { document }, effects);
     }
 
-    /// Writes to a document under this device's actor for it.
-    pub fn write<T>(
-        &mut self,
-        _document: DocumentId,
-        _write: impl FnOnce(&mut Transaction<'_>) -> Result<T, automerge::AutomergeError>,
-    ) -> Result<(T, Effects), DeviceError> {
-        unimplemented!()
+    fn open_workspace(&mut self, effects: &mut Effects) {
+        if let Some(identity) = self.catalog.identity.as_ref().filter(|identity| identity.is_bound()) {
+            self.follow(identity.workspace_document, effects);
+        }
     }
 
-    /// Makes a change without keeping it, for `begin`: under `actor`, on the replica's heads. The change chunk.
-    pub fn prepare(
-        &self,
-        _document: DocumentId,
-        _actor: &ActorId,
-        _write: impl FnOnce(&mut Transaction<'_>) -> Result<(), automerge::AutomergeError>,
-    ) -> Result<Bytes, DeviceError> {
-        unimplemented!()
+    fn tell_catalog(&self, frame: &ToRelay, effects: &mut Effects) {
+        if self.catalog.is_up() {
+            effects.catalog.push(cbor::encode(frame).into());
+        }
     }
 
-    /// Takes over a prepared change that the relay has stored, and writes under its actor from now on.
-    pub fn adopt(&mut self, _document: DocumentId, _actor: &ActorId, _change: &[u8]) -> Result<Effects, DeviceError> {
-        unimplemented!()
+    /// Sends what there is to send of a document.
+    fn push_sync(&mut self, document: DocumentId, effects: &mut Effects) {
+        if !self.link.is_up() {
+            return;
+        }
+        let message = self.replicas.get_mut(&document).and_then(Replica::generate);
+        effects.sync.extend(message.and_then(|message| self.link.sync(document, message)));
     }
 
-    /// Sends an ephemeral message on a document.
-    pub fn broadcast(&mut self, _document: DocumentId, _message: &Ephemeral) -> Effects {
-        unimplemented!()
+    /// Changes to store, in order.
+    fn store(&self, document: DocumentId, from: &Principal, changes: Vec<Change>, effects: &mut Effects) {
+        let scope = self.scope(document);
+        effects.store.extend(changes.into_iter().map(|mut change| Record {
+            scope: scope.clone(),
+            document,
+            hash: change.hash(),
+            deps: change.deps().to_vec(),
+            actor: change.actor_id().clone(),
+            seq: change.seq(),
+            received_from: from.clone(),
+            bytes: change.bytes().into_owned().into(),
+        }));
+    }
+
+    /// Where a document belongs: the member's profile to the member, everything else to the workspace.
+    pub fn scope(&self, document: DocumentId) -> Scope {
+        match &self.catalog.identity {
+            Some(identity) if identity.profile == Some(document) => Scope::from(format!("m/{}", identity.member)),
+            Some(identity) => Scope::from(format!("w/{}", identity.workspace)),
+            None => Scope::from("w/"),
+        }
+    }
+
+    /// Whom this device's own changes are from.
+    fn principal(&self) -> Principal {
+        Principal::from(self.catalog.identity.as_ref().map_or(UNBOUND, |identity| identity.member.as_str()))
+    }
+
+    fn is_worker(&self) -> bool {
+        self.catalog.identity.as_ref().is_some_and(|identity| identity.kind == WriterKind::Worker)
+    }
+
+    /// A document has other heads than before.
+    fn document_changed(&mut self, document: DocumentId, effects: &mut Effects) {
+        if let Some(view) = self.views.get_mut(&document) {
+            view.document_changed();
+        }
+        effects.notices.push(Notice::Document(document));
+        effects.notices.push(Notice::Summary(document));
+        if self.catalog.identity.as_ref().is_some_and(|identity| identity.workspace_document == document) {
+            effects.notices.push(Notice::Workspace);
+        }
+    }
+
+    /// What a conversation is derived from besides its document has changed.
+    fn surroundings_changed(&mut self, document: DocumentId) {
+        if let Some(view) = self.views.get_mut(&document) {
+            view.surroundings_changed();
+        }
+    }
+
+    /// Asks the worker for the uncommitted text of a session that streams, where that is due.
+    fn ask_for_tail(&mut self, now: Timestamp, document: DocumentId, effects: &mut Effects) {
+        if !self.link.is_up() || self.is_worker() || self.document(document).is_err() {
+            return;
+        }
+        let lease = self.catalog.live(document);
+        let settled = self.up_to_date(document);
+        // Without a lease nothing streams: what comes later is followed from its beginning.
+        if lease.is_none() && !settled {
+            return;
+        }
+        if lease.is_some() && self.derive(now, document).is_err() {
+            return;
+        }
+        if self.views.entry(document).or_default().asks(now, lease, settled) {
+            effects.sync.extend(self.link.ephemeral(document, &Ephemeral::TailRequest));
+        }
+    }
+
+    fn prefetch_rows(&mut self, changed: Option<&[DocumentId]>) {
+        if let Some(prefetch) = &mut self.prefetch {
+            prefetch.list(self.catalog.rows(), changed);
+        }
+    }
+
+    /// What every public step ends with: prefetching goes on, and a change of the sync state is told.
+    fn settle(&mut self, mut effects: Effects) -> Effects {
+        if let Some(prefetch) = &mut self.prefetch {
+            let (replicas, online) = (&self.replicas, self.link.is_open());
+            let next = prefetch.next(|document| match replicas.get(&document) {
+                Some(replica) if replica.is_loading() => false,
+                Some(replica) => !online || replica.answered || replica.unavailable,
+                None => true,
+            });
+            next.into_iter().for_each(|document| self.follow(document, &mut effects));
+        }
+        self.tell_sync_state(&mut effects);
+        effects
+    }
+
+    fn tell_sync_state(&mut self, effects: &mut Effects) {
+        let state = self.sync_state();
+        if state != self.told {
+            self.told = state;
+            effects.notices.push(Notice::Sync);
+        }
     }
 }
-
-/// Who a device's own actors are.
-pub type Own = (Principal, WriterKind, MemberRole);

@@ -4,7 +4,7 @@
 use automerge::AutomergeError;
 use automerge::transaction::Transaction;
 
-use super::model::{Continues, CallState, Cost, Part, Run, RunError, RunState, Usage};
+use super::model::{CallState, Continues, Cost, Part, Run, RunError, RunState, Usage};
 use crate::ids::{Epoch, Timestamp};
 
 /// Makes a run (state streaming), with `continues` if it goes on. This change travels in `begin` only (rule 8).

@@ -183,6 +183,29 @@ pub struct Welcome {
     pub now: Timestamp,
 }
 
+impl Welcome {
+    /// Who a device is before it has met a relay: its member is `member`, its workspace has no id yet.
+    pub fn unbound(member: &str) -> Self {
+        Self {
+            version: VERSION,
+            workspace: String::new(),
+            workspace_document: DocumentId::from_bytes([0; 16]),
+            profile: None,
+            member: member.to_owned(),
+            member_name: member.to_owned(),
+            role: MemberRole::Owner,
+            kind: WriterKind::Member,
+            members: Vec::new(),
+            now: Timestamp(0),
+        }
+    }
+
+    /// Whether a relay has said it.
+    pub fn is_bound(&self) -> bool {
+        !self.workspace.is_empty()
+    }
+}
+
 /// A member's name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "ts", derive(ts_rs::TS))]

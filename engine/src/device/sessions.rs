@@ -1,0 +1,168 @@
+//! What a person does and sees: sessions, commands, lists.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use automerge::{Automerge, Change, ROOT, ReadDoc};
+
+use super::catalog::Catalog;
+use super::replica::{Replica, transact};
+use super::{Device, DeviceError, Effects};
+use crate::ids::{DocumentId, Principal, Timestamp, random_actor};
+use crate::session::command::{self, Done, Given, NewSession};
+use crate::session::conversation::{Conversation, Leases, Writer, Writers};
+use crate::session::{Command, Session, Summary, summary};
+use crate::wire::catalog::{Offer, ToRelay, Welcome};
+use crate::workspace::{self, Workspace};
+
+impl Device {
+    /// Creates a session: id, and what to store and send. What `new` leaves open is filled in: the workspace's default
+    /// agent, the position after all others.
+    pub fn create(&mut self, now: Timestamp, new: &NewSession) -> Result<(DocumentId, Effects), DeviceError> {
+        let by = self.member()?;
+        let mut new = new.clone();
+        new.position.get_or_insert_with(|| self.next_position());
+        if new.agent.is_none() {
+            new.agent = Some(self.workspace().default_agent).filter(|agent| !agent.is_empty());
+        }
+        let mut document = Automerge::new().with_actor(random_actor());
+        let ((), change) = transact(&mut document, |tx| command::create(tx, &new, &Given { by: &by, at: now }))?;
+        let id = DocumentId::random();
+        self.replicas.insert(id, Replica::created(id, document));
+        let mut effects = Effects::default();
+        self.tell_catalog(&ToRelay::Follow { document: id }, &mut effects);
+        self.written(id, change, &mut effects);
+        Ok((id, self.settle(effects)))
+    }
+
+    /// Does what a person asks. A [`Command::Restore`] without a position gets the one after all others.
+    pub fn command(
+        &mut self,
+        now: Timestamp,
+        session: DocumentId,
+        command: &Command,
+    ) -> Result<(Done, Effects), DeviceError> {
+        let by = self.member()?;
+        let command = match command {
+            Command::Restore { position } if position.is_empty() => Command::Restore { position: self.next_position() },
+            command => command.clone(),
+        };
+        self.derive(now, session)?;
+        let (replicas, views) = (&mut self.replicas, &self.views);
+        let seen = views.get(&session).and_then(|view| view.derived()).ok_or(DeviceError::NotHere(session))?;
+        let replica = replicas.get_mut(&session).ok_or(DeviceError::NotHere(session))?;
+        let written = replica
+            .write(|tx| command::apply(tx, seen.0, seen.1, &command, &Given { by: &by, at: now }))
+            .ok_or(DeviceError::NotHere(session))?;
+        let (done, change) = written?;
+        let mut effects = Effects::default();
+        self.written(session, change, &mut effects);
+        Ok((done, self.settle(effects)))
+    }
+
+    /// The session as plain data, cached until its document changes.
+    pub fn session(&mut self, session: DocumentId) -> Result<&Session, DeviceError> {
+        self.document(session)?;
+        let view = self.views.entry(session).or_default();
+        let document = self.replicas.get(&session).and_then(Replica::document);
+        Ok(view.session(document.ok_or(DeviceError::NotHere(session))?))
+    }
+
+    /// The conversation, cached likewise, with live text beyond what is committed joined on.
+    pub fn conversation(&mut self, now: Timestamp, session: DocumentId) -> Result<Conversation, DeviceError> {
+        self.derive(now, session)?;
+        Ok(self.views.entry(session).or_default().with_live_text())
+    }
+
+    /// One row: of the document where it is here and ahead of the catalog, else the catalog's.
+    pub fn summary(&mut self, now: Timestamp, session: DocumentId) -> Option<Summary> {
+        let row = self.catalog.row(session);
+        let ahead = self.replicas.get(&session).is_some_and(|replica| {
+            let here = replica.document().is_some_and(|document| !document.is_empty());
+            here && row.is_none_or(|row| {
+                !row.tombstone
+                    && row.heads != replica.heads()
+                    && (replica.holds(&row.heads) || replica.pending > 0 || row.summary.is_none())
+            })
+        });
+        if !ahead {
+            return row.and_then(|row| row.summary.clone());
+        }
+        let (found, conversation) = self.derive(now, session).ok()?;
+        found.is_session.then(|| summary::summary(session, found, conversation, now))
+    }
+
+    /// Every session that is neither deleted nor purged, archived ones too; unordered.
+    pub fn summaries(&mut self, now: Timestamp) -> Vec<Summary> {
+        let listed = self.catalog.rows().filter(|row| !row.tombstone && row.summary.is_some()).map(|row| row.document);
+        let own = self.replicas.keys().copied().filter(|document| self.catalog.row(*document).is_none());
+        let sessions: BTreeSet<DocumentId> = listed.chain(own).collect();
+        let summaries = sessions.into_iter().filter_map(|session| self.summary(now, session));
+        summaries.filter(|summary| summary.deleted_at.is_none()).collect()
+    }
+
+    /// The position after all sessions known here (rule 17), for [`Command::Restore`] and new sessions.
+    pub fn next_position(&self) -> String {
+        let listed = self.catalog.rows().filter_map(|row| row.summary.as_ref()?.position.clone());
+        let here = self.replicas.values().filter_map(|replica| {
+            let (position, _) = replica.document()?.get(ROOT, "position").ok()??;
+            position.as_str().map(str::to_owned)
+        });
+        let known: Vec<String> = listed.chain(here).collect();
+        command::position_after(known.iter().map(String::as_str))
+    }
+
+    /// The workspace document, if it is here; empty otherwise.
+    pub fn workspace(&self) -> Workspace {
+        let document = self.catalog.identity.as_ref().map(|identity| identity.workspace_document);
+        document.and_then(|document| self.document(document).ok()).map(workspace::workspace).unwrap_or_default()
+    }
+
+    /// Who this device is.
+    pub fn identity(&self) -> Option<&Welcome> {
+        self.catalog.identity.as_ref()
+    }
+
+    /// Models and tools that workers offer.
+    pub fn offers(&self) -> &[Offer] {
+        self.catalog.offers()
+    }
+
+    fn member(&self) -> Result<String, DeviceError> {
+        self.catalog.identity.as_ref().map(|identity| identity.member.clone()).ok_or(DeviceError::NoIdentity)
+    }
+
+    /// Session and conversation of what is committed.
+    pub(super) fn derive(
+        &mut self,
+        now: Timestamp,
+        session: DocumentId,
+    ) -> Result<(&Session, &Conversation), DeviceError> {
+        self.document(session)?;
+        let (catalog, view) = (&self.catalog, self.views.entry(session).or_default());
+        let replica = self.replicas.get(&session).ok_or(DeviceError::NotHere(session))?;
+        let document = replica.document().ok_or(DeviceError::NotHere(session))?;
+        Ok(view.committed(document, now, || surroundings(catalog, replica)))
+    }
+
+    /// This device has written a change.
+    pub(super) fn written(&mut self, document: DocumentId, change: Option<Change>, effects: &mut Effects) {
+        if let Some(change) = change {
+            self.store(document, &self.principal(), vec![change], effects);
+            self.document_changed(document, effects);
+            self.push_sync(document, effects);
+        }
+    }
+}
+
+/// The lease and the writers of a session, as last heard; this device's own actors are its member's.
+pub(super) fn surroundings(catalog: &Catalog, replica: &Replica) -> (Leases, Writers) {
+    let leases = Leases { live: catalog.live(replica.id), workers: catalog.workers() };
+    let own = catalog.identity.as_ref().map(|identity| Writer {
+        principal: Principal::from(identity.member.as_str()),
+        kind: identity.kind,
+        role: identity.role,
+    });
+    let own: BTreeMap<_, _> =
+        own.map(|own| replica.own.iter().map(|actor| (actor.clone(), own.clone())).collect()).unwrap_or_default();
+    (leases, Writers { rows: catalog.writers(replica.id), own })
+}
