@@ -1,1 +1,7 @@
-//! placeholder
+//! The agent worker of Skein: a replica that claims turns, calls models and tools, and appends what streams back.
+//!
+//! In order of reading: [`providers`] (models, as pure functions and one transport).
+//!
+//! Invariant: a worker holds nothing that a crash would lose; what it knows stands in the document or is asked again.
+
+pub mod providers;

@@ -1,0 +1,242 @@
+//! The one transport: a prompt goes out over HTTP, events come back as they are read. Dropping an [`Answering`] drops
+//! its connection at once: that is what a pause does.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+
+use super::event::Event;
+use super::failure::{Class, Failure, seconds_to_ms};
+use super::prompt::Prompt;
+use super::{Answer, Kind, anthropic, demo, openai};
+
+/// How long a connection may take to come up.
+const CONNECT: Duration = Duration::from_secs(10);
+/// How long an endpoint may be silent: models think for minutes, though most send something meanwhile.
+const SILENCE: Duration = Duration::from_secs(300);
+/// How long to wait for usage and `[DONE]` once the model has said that it stopped.
+const AFTER_STOP: Duration = Duration::from_secs(3);
+/// The most that is read of an error's body.
+const ERROR_BODY: usize = 64 << 10;
+/// The most that one call of [`Answering::next`] takes together.
+const TOGETHER: usize = 64 << 10;
+
+/// Where a provider is, and how it is spoken to.
+#[derive(Clone)]
+pub struct Endpoint {
+    /// Its name in `skein.toml`.
+    pub name: String,
+    /// What it speaks.
+    pub kind: Kind,
+    /// With its version; ends with a slash.
+    pub base_url: String,
+    /// The key, if one is configured and set.
+    pub key: Option<String>,
+    /// Tokens per second of the demo.
+    pub demo_speed: f64,
+}
+
+impl std::fmt::Debug for Endpoint {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Endpoint").field("name", &self.name).field("base_url", &self.base_url).finish_non_exhaustive()
+    }
+}
+
+/// HTTP to all providers.
+#[derive(Clone, Debug)]
+pub struct Transport {
+    http: Result<reqwest::Client, String>,
+}
+
+impl Default for Transport {
+    fn default() -> Self {
+        // Another part of the process may have installed it already.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder()
+            .connect_timeout(CONNECT)
+            .read_timeout(SILENCE)
+            // A key must not follow a redirect to another host.
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("skein/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| causes(&error));
+        Self { http }
+    }
+}
+
+/// An answer as it comes.
+#[derive(Debug)]
+pub struct Answering {
+    answer: Answer,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Http(reqwest::Response),
+    Demo { beats: VecDeque<demo::Beat>, speed: f64, next: Option<tokio::time::Instant> },
+    Ended,
+}
+
+impl Transport {
+    /// Sends a prompt. Returns once the endpoint has answered with its status.
+    pub async fn ask(&self, endpoint: &Endpoint, prompt: &Prompt) -> Result<Answering, Failure> {
+        let (path, body) = match endpoint.kind {
+            Kind::OpenAi => (openai::PATH, openai::request(prompt)),
+            Kind::Anthropic => (anthropic::PATH, anthropic::request(prompt)),
+            Kind::Demo => {
+                let source =
+                    Source::Demo { beats: demo::script(prompt).into(), speed: endpoint.demo_speed, next: None };
+                return Ok(Answering { answer: Answer::new(Kind::Demo), source });
+            }
+        };
+        let http = self.http.as_ref().map_err(|why| Failure::new(Class::Network, why.clone()))?;
+        let url = format!("{}{path}", endpoint.base_url);
+        let request = http.post(url).headers(headers(endpoint)?).body(body);
+        let response = request.send().await.map_err(|error| network(&error))?;
+        let status = response.status().as_u16();
+        if (200..300).contains(&status) {
+            return Ok(Answering { answer: Answer::new(endpoint.kind), source: Source::Http(response) });
+        }
+        let retry_after_ms = retry_after(response.headers());
+        Err(Failure::of_response(status, retry_after_ms, &error_body(response).await))
+    }
+}
+
+impl Answering {
+    /// The next events: those of everything that has arrived, so that a burst is one step. `None` at the end. Safe to
+    /// cancel: nothing is lost that was not returned.
+    pub async fn next(&mut self) -> Option<Vec<Event>> {
+        let mut events = Vec::new();
+        while events.is_empty() {
+            match self.read().await {
+                Some(Ok(bytes)) => {
+                    let mut taken = bytes.len();
+                    self.answer.feed(&bytes, &mut events);
+                    while taken < TOGETHER
+                        && let Source::Http(response) = &mut self.source
+                        && let Some(Ok(Some(more))) = response.chunk().now_or_never()
+                    {
+                        taken += more.len();
+                        self.answer.feed(&more, &mut events);
+                    }
+                }
+                Some(Err(why)) => {
+                    self.source = Source::Ended;
+                    self.answer.finish(&mut events);
+                    for event in &mut events {
+                        if let Event::Failed(failure) = event
+                            && matches!(failure.class, Class::Cut | Class::BadAnswer)
+                        {
+                            *failure = Failure::new(Class::Cut, why.clone());
+                        }
+                    }
+                }
+                None if matches!(self.source, Source::Ended) => return None,
+                None => {
+                    self.source = Source::Ended;
+                    self.answer.finish(&mut events);
+                }
+            }
+        }
+        Some(events)
+    }
+
+    /// Cuts the connection at once; what was open is closed as cut.
+    pub fn cut(mut self) -> Vec<Event> {
+        self.source = Source::Ended;
+        let mut events = Vec::new();
+        self.answer.finish(&mut events);
+        events
+    }
+
+    async fn read(&mut self) -> Option<Result<Bytes, String>> {
+        if self.answer.over() {
+            return None;
+        }
+        match &mut self.source {
+            Source::Ended => None,
+            Source::Http(response) => {
+                let chunk = response.chunk();
+                let chunk = match self.answer.stopped() {
+                    true => tokio::time::timeout(AFTER_STOP, chunk).await.unwrap_or(Ok(None)),
+                    false => chunk.await,
+                };
+                chunk.map_err(|error| causes(&error)).transpose()
+            }
+            Source::Demo { beats, speed, next } => {
+                let tokens = beats.front()?.tokens;
+                let due = *next.get_or_insert_with(tokio::time::Instant::now)
+                    + Duration::from_secs_f64(f64::from(tokens) / speed.max(0.001));
+                tokio::time::sleep_until(due).await;
+                *next = Some(due);
+                beats.pop_front().map(|beat| Ok(Bytes::from(beat.bytes)))
+            }
+        }
+    }
+}
+
+fn headers(endpoint: &Endpoint) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
+    let secret = |text: String| {
+        let mut value = HeaderValue::from_str(&text)
+            .map_err(|_| Failure::new(Class::Key, "the key has characters that a key can't have"))?;
+        value.set_sensitive(true);
+        Ok(value)
+    };
+    if endpoint.kind == Kind::Anthropic {
+        headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
+        if let Some(key) = &endpoint.key {
+            headers.insert("x-api-key", secret(key.clone())?);
+        }
+    } else if let Some(key) = &endpoint.key {
+        headers.insert(AUTHORIZATION, secret(format!("Bearer {key}"))?);
+    }
+    Ok(headers)
+}
+
+fn retry_after(headers: &HeaderMap) -> Option<u64> {
+    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+    let ms = number("retry-after-ms").map(|ms| ms / 1000.0);
+    ms.or(number("retry-after")).and_then(seconds_to_ms)
+}
+
+async fn error_body(mut response: reqwest::Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while body.len() < ERROR_BODY
+        && let Ok(Ok(Some(bytes))) = tokio::time::timeout(CONNECT, response.chunk()).await
+    {
+        body.extend_from_slice(&bytes);
+    }
+    body
+}
+
+fn network(error: &reqwest::Error) -> Failure {
+    if error.is_builder() {
+        return Failure::new(Class::BadRequest, causes(error));
+    }
+    Failure::new(Class::Network, causes(error))
+}
+
+/// An error's innermost cause with the address, which is what a person can act on.
+fn causes(error: &reqwest::Error) -> String {
+    let mut inner: &dyn std::error::Error = error;
+    while let Some(source) = inner.source() {
+        inner = source;
+    }
+    match error.url() {
+        Some(url) => {
+            let mut url = url.clone();
+            let _ = url.set_password(None);
+            url.set_query(None);
+            format!("{inner} ({url})")
+        }
+        None => inner.to_string(),
+    }
+}
