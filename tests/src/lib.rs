@@ -1,1 +1,27 @@
-//! placeholder
+//! What the tests of the whole product stand on: the real `skein` binary as a process ([`skein`]), a sync peer written
+//! on automerge alone ([`peer`]), stock JavaScript clients ([`js`]), and sockets on which anything can be said
+//! ([`raw`]).
+//!
+//! Nothing here uses the crates under test to talk to them, ids and payload types apart: a fault that both ends share
+//! would go unseen.
+
+// Everything here runs in tests: what can't be done ends the test, where it is.
+#![allow(clippy::unwrap_used)]
+
+pub mod js;
+pub mod peer;
+pub mod raw;
+pub mod skein;
+
+use std::time::Duration;
+
+/// Longest that anything is awaited, on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Awaits `future`; ends the test if `what` takes longer than [`PATIENCE`].
+pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("{what} took longer than {PATIENCE:?}"),
+    }
+}

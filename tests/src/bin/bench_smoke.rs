@@ -1,0 +1,2 @@
+//! The figures of the walking skeleton.
+fn main() {}
