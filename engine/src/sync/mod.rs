@@ -1,8 +1,11 @@
-//! The relay's half of the automerge sync protocol, over hashes and deps: [`message`] is what is said, [`bloom`] the
-//! filter inside it, [`follower`] what one connection knows of one document, [`hub`] all connections and documents.
+//! The relay's half of the automerge sync protocol, over hashes and deps.
+//!
+//! In order of reading: [`message`] is what is said, [`bloom`] the filter inside it; `follower` is what one connection
+//! knows of one document, `document` one document with its followers, and [`hub`] all connections and documents.
 
 pub mod bloom;
-pub mod follower;
+mod document;
+mod follower;
 pub mod hub;
 pub mod message;
 

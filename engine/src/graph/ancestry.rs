@@ -1,0 +1,5 @@
+//! Which changes are before a change.
+
+/// See the module.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ancestry {}

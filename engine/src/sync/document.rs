@@ -1,0 +1,347 @@
+//! One document of the relay: its graph, how much of it is durable, and its followers.
+//!
+//! Invariant: heads that are named, and changes that are sent, are durable.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::follower::Follower;
+use super::hub::ConnectionId;
+use super::message::{Flags, Have, Message};
+use crate::graph::{ChangeGraph, advance};
+use crate::ids::{ActorId, ChangeHash, DocumentId, PeerId, Timestamp};
+use crate::sync::bloom::BloomFilter;
+use crate::wire::frame::{EVERYONE, Frame, SyncFrame};
+
+/// What [`Document`] hands to whoever sends.
+pub(super) type Send = Vec<(ConnectionId, Bytes)>;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Document {
+    pub(super) graph: ChangeGraph,
+    /// Changes below this index are durable.
+    durable: usize,
+    heads: Arc<[ChangeHash]>,
+    /// Durable, but not before something that isn't.
+    stored_ahead: HashSet<usize>,
+    pub(super) followers: BTreeMap<ConnectionId, Follower>,
+    /// Actors whose writer is recorded.
+    pub(super) writers: HashSet<ActorId>,
+    /// When something was last said on it.
+    pub(super) active: Timestamp,
+    /// The last answer to a follower all of whose heads were known: a thousand that return together share it.
+    shared: Option<(Known, Bytes)>,
+}
+
+/// What decides an answer to a follower all of whose heads are known: these, how much is durable, and read-only or not.
+type Known = (Vec<usize>, usize, bool);
+
+/// How a document's messages are addressed.
+#[derive(Debug, Clone)]
+pub(super) struct Address {
+    pub(super) sender: PeerId,
+    pub(super) document: DocumentId,
+}
+
+impl Address {
+    fn frame(&self, message: &Message) -> Bytes {
+        Frame::Sync(SyncFrame {
+            sender: self.sender.clone(),
+            target: EVERYONE.into(),
+            document: self.document,
+            data: message.encode().into(),
+        })
+        .encode()
+        .into()
+    }
+}
+
+impl Document {
+    /// A document as the store has it.
+    pub(super) fn loaded(graph: ChangeGraph, writers: impl IntoIterator<Item = ActorId>, now: Timestamp) -> Self {
+        Self {
+            durable: graph.len(),
+            heads: graph.heads().into(),
+            graph,
+            writers: writers.into_iter().collect(),
+            active: now,
+            ..Self::default()
+        }
+    }
+
+    /// The durable heads.
+    pub(super) fn heads(&self) -> &[ChangeHash] {
+        &self.heads
+    }
+
+    /// Whether there is nothing durable.
+    pub(super) fn is_unknown(&self) -> bool {
+        self.durable == 0
+    }
+
+    /// Whether everything is durable.
+    pub(super) fn is_settled(&self) -> bool {
+        self.durable == self.graph.len()
+    }
+
+    /// A change of the graph has become durable.
+    pub(super) fn stored(&mut self, at: usize) {
+        if at >= self.durable {
+            self.stored_ahead.insert(at);
+        }
+    }
+
+    /// The first of these changes could not be stored: it goes, and what stands after it. What went, with who brought it.
+    pub(super) fn not_stored(&mut self, at: usize) -> Vec<(ChangeHash, u64)> {
+        let from = at.max(self.durable);
+        let gone: Vec<_> = (from..self.graph.len()).map(|at| (self.graph.hash(at), self.graph.source(at))).collect();
+        for at in from..self.graph.len() {
+            let (actor, seq) = self.graph.author(at);
+            if seq == 1 {
+                self.writers.remove(actor);
+            }
+        }
+        self.graph.truncate(from);
+        self.stored_ahead.retain(|stored| *stored < from);
+        gone
+    }
+
+    /// Moves on to what has become durable, and tells every follower that can take it. Whether the heads have changed.
+    pub(super) fn flush(
+        &mut self,
+        now: Timestamp,
+        address: &Address,
+        congested: &HashSet<ConnectionId>,
+        send: &mut Send,
+    ) -> bool {
+        let before = self.durable;
+        let mut heads = self.heads.to_vec();
+        while self.stored_ahead.remove(&self.durable) {
+            let deps: Vec<_> = self.graph.deps(self.durable).map(|dep| self.graph.hash(dep)).collect();
+            advance(&mut heads, &self.graph.hash(self.durable), &deps);
+            self.durable += 1;
+        }
+        if self.durable == before {
+            return false;
+        }
+        self.heads = heads.into();
+        self.shared = None;
+        let mut encoded = HashMap::new();
+        let mut followers = std::mem::take(&mut self.followers);
+        for (connection, follower) in &mut followers {
+            follower.compare(now, &self.heads);
+            follower.held_until = None;
+            if congested.contains(connection) {
+                follower.behind = true;
+            } else if follower.unanswered.is_none() {
+                send.push((*connection, self.catch_up(*connection, follower, address, &mut encoded)));
+            }
+        }
+        self.followers = followers;
+        true
+    }
+
+    /// Everything durable that a follower wasn't sent, in one message; those in step share it.
+    fn catch_up(
+        &self,
+        connection: ConnectionId,
+        follower: &mut Follower,
+        address: &Address,
+        encoded: &mut HashMap<(usize, Option<ConnectionId>, bool), Bytes>,
+    ) -> Bytes {
+        let range = follower.prefix..self.durable;
+        let own = range.clone().any(|at| self.graph.source(at) == connection.0).then_some(connection);
+        let prefix = std::mem::replace(&mut follower.prefix, self.durable);
+        encoded
+            .entry((prefix, own, follower.read_only))
+            .or_insert_with(|| {
+                let changes = range
+                    .filter(|at| own.is_none_or(|own| self.graph.source(*at) != own.0))
+                    .map(|at| self.graph.chunk(at).clone())
+                    .collect();
+                address.frame(&self.message(changes, follower.read_only))
+            })
+            .clone()
+    }
+
+    /// A message that says: this is what there is, now you have it all; send what I lack.
+    fn message(&self, changes: Vec<Bytes>, read_only: bool) -> Message {
+        Message {
+            heads: self.heads.to_vec(),
+            need: Vec::new(),
+            have: vec![Have { last_sync: self.heads.to_vec(), bloom: BloomFilter::default() }],
+            changes,
+            flags: read_only.then_some(Flags { read_only: true, reset: false }),
+        }
+    }
+
+    /// What a follower says, without its changes, which are in the graph by now. Answers, or keeps silent (design,
+    /// "Silence rule": a stock peer whose change is refused would talk for ever).
+    pub(super) fn hear(
+        &mut self,
+        now: Timestamp,
+        connection: ConnectionId,
+        message: Message,
+        address: &Address,
+        congested: bool,
+        send: &mut Send,
+    ) {
+        let Some(mut follower) = self.followers.remove(&connection) else { return };
+        let lost_all = message.heads.is_empty() && !follower.heads.is_empty();
+        if message.flags.is_some_and(|flags| flags.reset) || lost_all {
+            follower.restart();
+        }
+        follower.heads.clone_from(&message.heads);
+        follower.compare(now, &self.heads);
+        if congested {
+            follower.behind = true;
+            if !follower.greeted {
+                follower.unanswered = Some(Box::new(message));
+            }
+        } else if follower.greeted {
+            self.answer_later(connection, &mut follower, &message, address, send);
+        } else {
+            self.answer_first(connection, &mut follower, &message, address, send);
+        }
+        self.followers.insert(connection, follower);
+    }
+
+    /// Its socket has room again: what it missed, in one message.
+    pub(super) fn drained(&mut self, connection: ConnectionId, address: &Address, send: &mut Send) {
+        let Some(mut follower) = self.followers.remove(&connection) else { return };
+        if std::mem::take(&mut follower.behind) {
+            if let Some(message) = follower.unanswered.take() {
+                self.answer_first(connection, &mut follower, &message, address, send);
+            } else if follower.prefix < self.durable {
+                send.push((connection, self.catch_up(connection, &mut follower, address, &mut HashMap::new())));
+            }
+        }
+        self.followers.insert(connection, follower);
+    }
+
+    /// To a peer whose heads have differed from ours for too long.
+    pub(super) fn refresh(
+        &mut self,
+        now: Timestamp,
+        address: &Address,
+        congested: &HashSet<ConnectionId>,
+        send: &mut Send,
+    ) {
+        let mut followers = std::mem::take(&mut self.followers);
+        for (connection, follower) in &mut followers {
+            if self.is_unknown() || congested.contains(connection) || !follower.take_fresh(now) {
+                continue;
+            }
+            // Who holds a change that was refused differs for ever, and knows why.
+            if follower.heads.iter().any(|head| self.graph.is_refused(head)) {
+                continue;
+            }
+            let message = Message { heads: follower.heads.clone(), ..Message::default() };
+            self.answer_first(*connection, follower, &message, address, send);
+            // What it says next is answered whole.
+            follower.greeted = false;
+        }
+        self.followers = followers;
+    }
+
+    /// When [`Self::refresh`] has something to do.
+    pub(super) fn fresh_at(&self) -> Option<Timestamp> {
+        self.followers.values().filter_map(Follower::fresh_at).min()
+    }
+
+    fn answer_first(
+        &mut self,
+        connection: ConnectionId,
+        follower: &mut Follower,
+        message: &Message,
+        address: &Address,
+        send: &mut Send,
+    ) {
+        follower.greeted = true;
+        follower.prefix = self.durable;
+        let mut known = self.known(&message.heads);
+        let need = if follower.read_only { Vec::new() } else { follower.ask(self.graph.wanted(&message.heads)) };
+        let all_known = known.len() == message.heads.len();
+        if all_known && need.is_empty() && message.need.is_empty() {
+            let key = (known, self.durable, follower.read_only);
+            let bytes = match &self.shared {
+                Some((shared, bytes)) if *shared == key => bytes.clone(),
+                _ => {
+                    let missing = self.graph.missing(&key.0, self.durable);
+                    address.frame(&self.message(self.chunks(missing), follower.read_only))
+                }
+            };
+            self.shared = Some((key, bytes.clone()));
+            send.push((connection, bytes));
+            return;
+        }
+        let mut missing;
+        let mut reply = self.message(Vec::new(), follower.read_only);
+        if all_known {
+            missing = self.graph.missing(&known, self.durable);
+        } else {
+            // Its filters say what it has beyond the heads that are known to both.
+            known.extend(message.have.iter().flat_map(|have| self.known(&have.last_sync)));
+            known.sort_unstable();
+            known.dedup();
+            let ours = self.graph.missing(&known, self.durable);
+            let hashes: Vec<_> = ours.iter().map(|at| self.graph.hash(*at)).collect();
+            let mut last_sync: Vec<_> = known.iter().map(|at| self.graph.hash(*at)).collect();
+            last_sync.sort_unstable();
+            reply.have = vec![Have { last_sync, bloom: BloomFilter::of(hashes.iter()) }];
+            missing = if message.have.is_empty() { Vec::new() } else { self.beyond(&message.have, ours) };
+        }
+        missing.extend(self.known(&message.need));
+        missing.sort_unstable();
+        missing.dedup();
+        reply.need = need;
+        reply.changes = self.chunks(missing);
+        send.push((connection, address.frame(&reply)));
+    }
+
+    fn answer_later(
+        &mut self,
+        connection: ConnectionId,
+        follower: &mut Follower,
+        message: &Message,
+        address: &Address,
+        send: &mut Send,
+    ) {
+        let asked: Vec<_> = message.need.iter().filter(|hash| follower.may_ask(hash)).copied().collect();
+        let chunks = self.chunks(self.known(&asked));
+        let need = if follower.read_only { Vec::new() } else { follower.ask(self.graph.wanted(&message.heads)) };
+        if chunks.is_empty() && (need.is_empty() || self.is_unknown()) {
+            return;
+        }
+        let reply = Message { need, ..self.message(chunks, follower.read_only) };
+        send.push((connection, address.frame(&reply)));
+    }
+
+    /// Of these changes of ours, those that none of a peer's filters holds, and what depends on them.
+    fn beyond(&self, have: &[Have], ours: Vec<usize>) -> Vec<usize> {
+        let mut beyond = HashSet::new();
+        for at in &ours {
+            let hash = self.graph.hash(*at);
+            let new = !have.iter().any(|have| have.bloom.may_contain(&hash));
+            if new || self.graph.deps(*at).any(|dep| beyond.contains(&dep)) {
+                beyond.insert(*at);
+            }
+        }
+        ours.into_iter().filter(|at| beyond.contains(at)).collect()
+    }
+
+    /// Where these stand, of those that are durable; sorted.
+    fn known(&self, hashes: &[ChangeHash]) -> Vec<usize> {
+        let mut known: Vec<_> =
+            hashes.iter().filter_map(|hash| self.graph.position(hash)).filter(|at| *at < self.durable).collect();
+        known.sort_unstable();
+        known
+    }
+
+    fn chunks(&self, at: Vec<usize>) -> Vec<Bytes> {
+        at.into_iter().map(|at| self.graph.chunk(at).clone()).collect()
+    }
+}
