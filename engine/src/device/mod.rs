@@ -193,8 +193,8 @@ pub enum DeviceError {
     },
 }
 
-/// Whom records that came from the relay are from.
-const RELAY: &str = "relay";
+/// Whom records that came from the relay are from; all others are this device's own.
+pub const RELAY: &str = "relay";
 
 impl Device {
     /// A device that knows nothing yet but what `config` says.
@@ -296,7 +296,7 @@ impl Device {
             return Err(DeviceError::Broken { document, why: why.to_owned() });
         }
         match replica.document() {
-            Some(found) if !found.is_empty() => Ok(found),
+            Some(found) if !found.get_heads().is_empty() => Ok(found),
             _ if self.link.is_open() && !replica.unavailable => Err(DeviceError::Opening(document)),
             _ => Err(DeviceError::NotHere(document)),
         }

@@ -122,6 +122,11 @@ impl Device {
         self.catalog.identity.as_ref()
     }
 
+    /// Whether the relay has greeted on the catalog's connection of now.
+    pub fn is_welcome(&self) -> bool {
+        self.catalog.is_up()
+    }
+
     /// Models and tools that workers offer.
     pub fn offers(&self) -> &[Offer] {
         self.catalog.offers()

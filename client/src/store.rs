@@ -1,0 +1,312 @@
+//! The store of a native replica: one append-only file a document, in a folder that several commands of one user share.
+//! A file is locked while it is written or read, and no longer.
+//!
+//! Invariant: on return of [`Storage::append`] the records are on the disk, each once, also when another process has
+//! appended meanwhile; a record cut short by a crash is cut off before anything is written behind it. What this device
+//! has written itself is noted as unsent until the relay is known to have it.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use skein_engine::device::RELAY;
+use skein_engine::ids::{ChangeHash, DocumentId, Scope, random_id};
+use skein_engine::storage::{Record, Storage};
+
+use crate::log;
+
+/// Why the store could not do it: which file, and what the system said.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{cause}: {}", path.display())]
+pub struct StoreError {
+    /// The file or folder.
+    pub path: PathBuf,
+    /// In words.
+    pub cause: String,
+}
+
+impl StoreError {
+    pub(crate) fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self { path: path.to_owned(), cause: error.to_string() }
+    }
+}
+
+/// See the module. Clones are the same store.
+#[derive(Clone, Debug)]
+pub struct FileStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    documents: PathBuf,
+    unsent: PathBuf,
+    /// Ends the names of this process's own notes of what is unsent.
+    process: String,
+    files: Mutex<BTreeMap<DocumentId, Known>>,
+}
+
+/// What this process knows of a file.
+#[derive(Debug, Default)]
+struct Known {
+    /// Up to where it was read.
+    read: u64,
+    hashes: HashSet<ChangeHash>,
+    /// Notes of unsent changes that were there before the file was last read: what they stand for has been read.
+    notes: BTreeSet<PathBuf>,
+}
+
+impl FileStore {
+    /// Opens the store in a folder, and makes it if it isn't there.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let (documents, unsent) = (folder.join("documents"), folder.join("unsent"));
+        for folder in [&documents, &unsent] {
+            fs::create_dir_all(folder).map_err(StoreError::at(folder))?;
+        }
+        let inner = Inner { documents, unsent, process: random_id(), files: Mutex::default() };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Documents with changes that the relay is not known to have.
+    pub fn unsent(&self) -> Result<Vec<DocumentId>, StoreError> {
+        let mut documents = names(&self.inner.unsent)?;
+        documents.dedup();
+        Ok(documents)
+    }
+
+    /// The relay has everything of this document that was appended by this process or read by it.
+    pub async fn sent(&self, document: DocumentId) -> Result<(), StoreError> {
+        self.blocking(move |inner| inner.sent(document)).await
+    }
+
+    /// Whether another process has appended to a document since this one read it.
+    pub fn has_grown(&self, document: DocumentId) -> bool {
+        let read = self.inner.files().get(&document).map_or(0, |known| known.read);
+        fs::metadata(self.inner.path(document)).is_ok_and(|file| file.len() > read)
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let inner = self.inner.clone();
+        let folder = inner.documents.clone();
+        let joined = tokio::task::spawn_blocking(move || run(&inner)).await;
+        joined.unwrap_or_else(|error| Err(StoreError { path: folder, cause: error.to_string() }))
+    }
+}
+
+impl Storage for FileStore {
+    type Error = StoreError;
+
+    async fn append(&self, group: &[Record]) -> Result<(), StoreError> {
+        let mut files: BTreeMap<DocumentId, Vec<Record>> = BTreeMap::new();
+        for record in group {
+            files.entry(record.document).or_default().push(record.clone());
+        }
+        self.blocking(move |inner| {
+            files.into_iter().try_for_each(|(document, records)| inner.append(document, &records))
+        })
+        .await
+    }
+
+    async fn scan(&self, scope: &Scope, document: DocumentId) -> Result<Vec<Record>, StoreError> {
+        let scope = scope.clone();
+        self.blocking(move |inner| inner.scan(&scope, document)).await
+    }
+
+    async fn documents(&self, _scope: &Scope) -> Result<Vec<DocumentId>, StoreError> {
+        self.blocking(|inner| names(&inner.documents)).await
+    }
+
+    async fn delete(&self, _scope: &Scope, document: DocumentId) -> Result<(), StoreError> {
+        self.blocking(move |inner| {
+            let path = inner.path(document);
+            inner.files().remove(&document);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::at(&path)(error)),
+                _ => sync_folder(&inner.documents),
+            }
+        })
+        .await
+    }
+}
+
+impl Inner {
+    fn files(&self) -> MutexGuard<'_, BTreeMap<DocumentId, Known>> {
+        // A panic while it was held leaves at worst a file to be read again from where it was read last.
+        self.files.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn path(&self, document: DocumentId) -> PathBuf {
+        self.documents.join(format!("{document}.log"))
+    }
+
+    fn append(&self, document: DocumentId, records: &[Record]) -> Result<(), StoreError> {
+        let path = self.path(document);
+        let at = |error| StoreError::at(&path)(error);
+        let is_new = !path.exists();
+        let mut file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(at)?;
+        // Released when `file` is dropped.
+        file.lock().map_err(at)?;
+        let mut files = self.files();
+        let known = files.entry(document).or_default();
+        let scope = records.first().map_or_else(|| Scope::from(""), |record| record.scope.clone());
+        read_on(&mut file, &path, known, &scope, document)?;
+
+        let mut bytes = Vec::new();
+        let mut added = Vec::new();
+        for record in records {
+            if !known.hashes.contains(&record.hash) && !added.contains(&record.hash) {
+                log::encode(record, &mut bytes);
+                added.push(record.hash);
+            }
+        }
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if records.iter().any(|record| record.received_from.as_str() != RELAY) {
+            self.note_unsent(document, known)?;
+        }
+        // What a crash has left behind the last whole record goes: it was never reported as stored.
+        file.set_len(known.read).map_err(at)?;
+        file.seek(SeekFrom::Start(known.read)).map_err(at)?;
+        if let Err(error) = file.write_all(&bytes).and_then(|()| file.sync_data()) {
+            // The disk may be full: leave the file as it was. If that fails too, the next reader cuts it off.
+            let _ = file.set_len(known.read);
+            return Err(StoreError::at(&path)(error));
+        }
+        if is_new {
+            sync_folder(&self.documents)?;
+        }
+        known.read += bytes.len() as u64;
+        known.hashes.extend(added);
+        Ok(())
+    }
+
+    fn scan(&self, scope: &Scope, document: DocumentId) -> Result<Vec<Record>, StoreError> {
+        let path = self.path(document);
+        // Before the file: what a note stands for is written under the lock that is waited for here.
+        let notes = self.notes(document)?;
+        let mut file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(StoreError::at(&path)(error)),
+        };
+        file.lock_shared().map_err(StoreError::at(&path))?;
+        let mut known = Known::default();
+        let records = read_on(&mut file, &path, &mut known, scope, document)?;
+        let mut files = self.files();
+        known.notes = files.remove(&document).map(|known| known.notes).unwrap_or_default();
+        known.notes.extend(notes);
+        files.insert(document, known);
+        Ok(in_order(records))
+    }
+
+    fn sent(&self, document: DocumentId) -> Result<(), StoreError> {
+        let path = self.path(document);
+        let file = File::open(&path).map_err(StoreError::at(&path))?;
+        // Nobody appends, or notes that, meanwhile.
+        file.lock().map_err(StoreError::at(&path))?;
+        let mut files = self.files();
+        let Some(known) = files.get_mut(&document) else { return Ok(()) };
+        if file.metadata().map_err(StoreError::at(&path))?.len() > known.read {
+            // Another process has appended what isn't known here: its note stays.
+            return Ok(());
+        }
+        for note in std::mem::take(&mut known.notes) {
+            match fs::remove_file(&note) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(StoreError::at(&note)(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn notes(&self, document: DocumentId) -> Result<Vec<PathBuf>, StoreError> {
+        let prefix = format!("{document}.");
+        let entries = fs::read_dir(&self.unsent).map_err(StoreError::at(&self.unsent))?;
+        let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+        Ok(paths.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&prefix))).collect())
+    }
+
+    fn note_unsent(&self, document: DocumentId, known: &mut Known) -> Result<(), StoreError> {
+        let note = self.unsent.join(format!("{document}.{}", self.process));
+        known.notes.insert(note.clone());
+        // Another process may have removed it: it knew that everything up to then was sent.
+        if !note.exists() {
+            File::create(&note).map_err(StoreError::at(&note))?;
+            sync_folder(&self.unsent)?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads what has been appended since this process read the file last.
+fn read_on(
+    file: &mut File,
+    path: &Path,
+    known: &mut Known,
+    scope: &Scope,
+    document: DocumentId,
+) -> Result<Vec<Record>, StoreError> {
+    let at = |error| StoreError::at(path)(error);
+    if file.metadata().map_err(at)?.len() < known.read {
+        // Someone has put an older copy in its place.
+        (known.read, known.hashes) = (0, HashSet::new());
+    }
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(known.read)).map_err(at)?;
+    file.read_to_end(&mut bytes).map_err(at)?;
+    let scanned = log::scan(&bytes, scope, document);
+    if scanned.damaged > 0 {
+        let damaged = scanned.damaged;
+        tracing::warn!(file = %path.display(), damaged, "a part of this file is damaged; the relay will be asked for it");
+    }
+    known.read += scanned.whole as u64;
+    known.hashes.extend(scanned.records.iter().map(|record| record.hash));
+    Ok(scanned.records)
+}
+
+/// Each record after those that it depends on, which only damage can have put out of order.
+fn in_order(records: Vec<Record>) -> Vec<Record> {
+    let here: HashSet<ChangeHash> = records.iter().map(|record| record.hash).collect();
+    let mut placed = HashSet::new();
+    let mut ordered = Vec::with_capacity(records.len());
+    let mut rest = records;
+    while !rest.is_empty() {
+        let before = ordered.len();
+        let mut later = Vec::new();
+        for record in rest {
+            if record.deps.iter().all(|dep| placed.contains(dep) || !here.contains(dep)) {
+                placed.insert(record.hash);
+                ordered.push(record);
+            } else {
+                later.push(record);
+            }
+        }
+        if ordered.len() == before {
+            // A cycle can't come from honest hashes: give what is left as it is.
+            ordered.append(&mut later);
+        }
+        rest = later;
+    }
+    ordered
+}
+
+/// The documents that the files of a folder are named after, sorted.
+fn names(folder: &Path) -> Result<Vec<DocumentId>, StoreError> {
+    let entries = fs::read_dir(folder).map_err(StoreError::at(folder))?;
+    let mut documents: Vec<DocumentId> =
+        entries.filter_map(|entry| entry.ok()?.file_name().to_string_lossy().split('.').next()?.parse().ok()).collect();
+    documents.sort_unstable();
+    Ok(documents)
+}
+
+/// Makes the making and removing of files in a folder durable.
+fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::at(folder))
+}
