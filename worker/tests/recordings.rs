@@ -2,6 +2,8 @@
 //! not part of the project: the folder is named by `SKEIN_RECORDINGS`, else `../shared/recordings` beside the
 //! repository, and without it the test says so.
 
+#![allow(clippy::unwrap_used)]
+
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};

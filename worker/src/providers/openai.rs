@@ -399,7 +399,7 @@ impl Reader {
                 };
                 self.say(Open::Text, &said, out);
             }
-            Some(kind) => self.keep(&kind.to_owned(), item),
+            Some(kind) => self.keep(kind, item),
         }
     }
 

@@ -1,0 +1,303 @@
+//! The worker's part of `skein.toml`: which models, at what price, with which tools. Secrets are named there by the
+//! environment variable that holds them, never written; other parts of the file belong to others and are passed over.
+//!
+//! File, then environment, then flags: whoever calls applies them in that order, and [`Settings::check`] last.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use crate::price::{Price, Rates};
+use crate::providers::transport::Endpoint;
+use crate::providers::{Kind, demo};
+
+/// Everything that a worker reads of `skein.toml`. The default talks to the demo model.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// `[worker]`.
+    pub worker: Worker,
+    /// `[[provider]]`.
+    pub provider: Vec<Provider>,
+    /// `[[price]]`.
+    pub price: Vec<Price>,
+    /// `[tools]`.
+    pub tools: Tools,
+    /// `[relay]` is the relay's.
+    relay: Option<toml::Value>,
+    /// `[[integration]]` is not served yet.
+    integration: Option<toml::Value>,
+}
+
+/// `[worker]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Worker {
+    /// `PROVIDER/MODEL`: what an agent without a model of its own uses.
+    pub model: String,
+    /// Tokens per second of the demo model.
+    pub demo_speed: f64,
+    /// How many answers of a model one run may take.
+    pub step_limit: u32,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self { model: format!("{}/{}", demo::PROVIDER, demo::MODEL), demo_speed: demo::SPEED, step_limit: 20 }
+    }
+}
+
+/// One `[[provider]]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Provider {
+    /// What models are named with.
+    pub name: String,
+    /// What it speaks.
+    pub kind: Kind,
+    /// With its version; a missing last slash is added. The maker's own if left out.
+    #[serde(default)]
+    pub base_url: Option<String>,
+    /// The environment variable that holds the key.
+    #[serde(default)]
+    pub api_key_env: Option<String>,
+    /// The most tokens that an answer may have, where the provider must be told.
+    #[serde(default)]
+    pub max_tokens: Option<u64>,
+}
+
+/// `[tools]`: core tools that write, execute or reach out are off unless listed. None of them is built in yet, so that
+/// naming one is an error rather than a silence.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tools {
+    /// Names.
+    pub enabled: Vec<String>,
+    /// Workspaces in which they may run.
+    pub workspaces: Vec<String>,
+    /// Hosts that are fetched from without asking.
+    pub fetch_hosts: Vec<String>,
+    /// Whether addresses of the private network may be reached.
+    pub private_addresses: bool,
+}
+
+/// Why settings can't be used: one sentence, the key first.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// No TOML, an unknown key, a wrong type.
+    #[error("skein.toml: {0}")]
+    Syntax(String),
+    /// A value that can't be.
+    #[error("{key}: {why}")]
+    Value {
+        /// Where.
+        key: String,
+        /// What is wrong.
+        why: String,
+    },
+}
+
+fn wrong(key: impl Into<String>, why: impl Into<String>) -> ConfigError {
+    ConfigError::Value { key: key.into(), why: why.into() }
+}
+
+impl Settings {
+    /// Reads the text of a `skein.toml`.
+    pub fn from_toml(text: &str) -> Result<Self, ConfigError> {
+        // The error of the library shows the line; its last line says what was expected.
+        toml::from_str(text).map_err(|error| ConfigError::Syntax(error.to_string().trim().replace('\n', " ")))
+    }
+
+    /// Lets the environment win: `SKEIN_MODEL`, `SKEIN_DEMO_SPEED`.
+    pub fn apply_environment(&mut self, variable: impl Fn(&str) -> Option<String>) -> Result<(), ConfigError> {
+        if let Some(model) = variable("SKEIN_MODEL").filter(|model| !model.is_empty()) {
+            self.worker.model = model;
+        }
+        if let Some(speed) = variable("SKEIN_DEMO_SPEED").filter(|speed| !speed.is_empty()) {
+            self.worker.demo_speed =
+                speed.parse().map_err(|_| wrong("SKEIN_DEMO_SPEED", format!("\"{speed}\" is not a number")))?;
+        }
+        Ok(())
+    }
+
+    /// Whether every name is known and every number makes sense.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let mut names = BTreeMap::new();
+        for (index, provider) in self.provider.iter().enumerate() {
+            let key = |field: &str| format!("provider[{index}].{field}");
+            if provider.name.is_empty() || provider.name.contains('/') {
+                return Err(wrong(key("name"), "a provider's name is not empty and has no slash"));
+            }
+            if names.insert(&provider.name, index).is_some() {
+                return Err(wrong(key("name"), format!("there are two providers named \"{}\"", provider.name)));
+            }
+            let url = provider.url();
+            if provider.kind != Kind::Demo && !url.starts_with("http://") && !url.starts_with("https://") {
+                return Err(wrong(key("base_url"), format!("\"{url}\" is no http:// or https:// address")));
+            }
+        }
+        self.resolve(&self.worker.model).map_err(|why| wrong("worker.model", why))?;
+        if !self.worker.demo_speed.is_finite() || self.worker.demo_speed <= 0.0 {
+            return Err(wrong("worker.demo_speed", "tokens per second must be more than 0"));
+        }
+        if self.worker.step_limit == 0 {
+            return Err(wrong("worker.step_limit", "at least one step"));
+        }
+        for (index, price) in self.price.iter().enumerate() {
+            price.check().map_err(|why| wrong(format!("price[{index}]"), why))?;
+        }
+        if let Some(tool) = self.tools.enabled.first() {
+            return Err(wrong("tools.enabled", format!("this version has no tool named \"{tool}\"")));
+        }
+        Ok(())
+    }
+
+    /// The endpoint and model that `PROVIDER/MODEL` names, or why there is none.
+    pub fn resolve(&self, model: &str) -> Result<Model, String> {
+        let (provider, name) = model
+            .split_once('/')
+            .filter(|(provider, name)| !provider.is_empty() && !name.is_empty())
+            .ok_or_else(|| format!("\"{model}\" is no model: write PROVIDER/MODEL"))?;
+        let configured = self.provider.iter().find(|one| one.name == provider);
+        let endpoint = match configured {
+            Some(one) => Endpoint {
+                name: one.name.clone(),
+                kind: one.kind,
+                base_url: one.url(),
+                key: None,
+                demo_speed: self.worker.demo_speed,
+            },
+            None if provider == demo::PROVIDER => Endpoint {
+                name: demo::PROVIDER.into(),
+                kind: Kind::Demo,
+                base_url: String::new(),
+                key: None,
+                demo_speed: self.worker.demo_speed,
+            },
+            None => return Err(format!("no [[provider]] is named \"{provider}\", which \"{model}\" needs")),
+        };
+        Ok(Model {
+            endpoint,
+            name: name.to_owned(),
+            key_variable: configured.and_then(|one| one.api_key_env.clone()),
+            max_tokens: configured.and_then(|one| one.max_tokens),
+            rates: self.rates(provider, name),
+        })
+    }
+
+    /// `PROVIDER/MODEL` of everything that this worker is known to serve, the default first.
+    pub fn models(&self) -> Vec<String> {
+        vec![self.worker.model.clone()]
+    }
+
+    /// Whether this worker can serve `PROVIDER/MODEL`; `None`: its own default.
+    pub fn serves(&self, model: Option<&str>) -> bool {
+        model.is_none_or(|model| self.resolve(model).is_ok())
+    }
+
+    fn rates(&self, provider: &str, model: &str) -> Option<Rates> {
+        let full = format!("{provider}/{model}");
+        let own = self.price.iter().find(|price| price.model == full).map(|price| price.rates);
+        own.or_else(|| (provider == demo::PROVIDER).then(Rates::pretend))
+    }
+}
+
+impl Provider {
+    fn url(&self) -> String {
+        let default = match self.kind {
+            Kind::OpenAi => "https://api.openai.com/v1/",
+            Kind::Anthropic => "https://api.anthropic.com/v1/",
+            Kind::Demo => "",
+        };
+        let mut url = self.base_url.clone().unwrap_or_else(|| default.to_owned());
+        if !url.is_empty() && !url.ends_with('/') {
+            url.push('/');
+        }
+        url
+    }
+}
+
+/// A model, ready to be asked.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Without the provider's name.
+    pub name: String,
+    /// The environment variable that holds the key.
+    pub key_variable: Option<String>,
+    /// See [`Provider::max_tokens`].
+    pub max_tokens: Option<u64>,
+    /// `None`: unknown.
+    pub rates: Option<Rates>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: &str = r#"
+        [worker]
+        model = "local/some-model"
+        [[provider]]
+        name = "local"
+        kind = "openai"
+        base_url = "http://127.0.0.1:8077/v1"
+        api_key_env = "LOCAL_KEY"
+        [[price]]
+        model = "local/some-model"
+        input = 1.0
+        output = 2.0
+        cache_read = 0.1
+        above = { tokens = 200000, input = 2.0, output = 3.0 }
+        [tools]
+        workspaces = ["*"]
+        [relay]
+        public_url = "https://skein.example.org"
+    "#;
+
+    #[test]
+    fn the_contracts_example_is_read_and_the_missing_slash_added() {
+        let settings = Settings::from_toml(FULL).unwrap();
+        settings.check().unwrap();
+        let model = settings.resolve("local/some-model").unwrap();
+        assert_eq!(model.endpoint.base_url, "http://127.0.0.1:8077/v1/");
+        assert_eq!(model.key_variable.as_deref(), Some("LOCAL_KEY"));
+        assert!(model.rates.is_some());
+        assert!(settings.resolve("local/other").unwrap().rates.is_none());
+    }
+
+    #[test]
+    fn with_nothing_configured_the_demo_answers() {
+        let settings = Settings::from_toml("").unwrap();
+        settings.check().unwrap();
+        assert_eq!(settings.worker.model, "demo/demo");
+        assert_eq!(settings.resolve("demo/demo").unwrap().endpoint.kind, Kind::Demo);
+    }
+
+    #[test]
+    fn a_typo_is_one_sentence_that_names_it() {
+        let error = Settings::from_toml("[worker]\nmodle = \"a/b\"").unwrap_err().to_string();
+        assert!(error.contains("modle") && !error.contains('\n'), "{error}");
+        assert!(Settings::from_toml("[[price]]\nmodel = \"a/b\"\ninput = 1.0\noutput = 1.0\ncached = 1.0").is_err());
+        for (text, key) in [
+            ("[worker]\nmodel = \"nobody/x\"", "worker.model"),
+            ("[worker]\nmodel = \"x\"", "worker.model"),
+            ("[worker]\ndemo_speed = 0.0", "worker.demo_speed"),
+            ("[[provider]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"ftp://x\"", "base_url"),
+            ("[tools]\nenabled = [\"run\"]", "tools.enabled"),
+            ("[[price]]\nmodel = \"a/b\"\ninput = -1.0\noutput = 1.0", "price[0]"),
+        ] {
+            let error = Settings::from_toml(text).unwrap().check().unwrap_err().to_string();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let mut settings = Settings::from_toml("[worker]\ndemo_speed = 5.0").unwrap();
+        settings.apply_environment(|name| (name == "SKEIN_DEMO_SPEED").then(|| "80".to_owned())).unwrap();
+        assert_eq!(settings.worker.demo_speed, 80.0);
+        assert!(settings.apply_environment(|_| Some("fast".into())).is_err());
+    }
+}

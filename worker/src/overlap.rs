@@ -1,0 +1,102 @@
+//! What a continued answer repeats of the text it goes on from, dropped. Models that are asked to go on often say the
+//! last words again, or begin anew.
+//!
+//! Text is held back only while it may still turn out to be a repetition, so that an answer that goes on at once is
+//! shown at once.
+
+/// How much of the existing text is looked at, from its end, in bytes.
+const WINDOW: usize = 2000;
+/// Fewer repeated bytes than this may be chance ("hel" + "lo"), unless they are all that was quoted.
+const CHANCE: usize = 12;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Overlap {
+    existing: String,
+    held: String,
+    over: bool,
+}
+
+impl Overlap {
+    /// Of an answer that goes on from `existing`.
+    pub fn new(existing: &str) -> Self {
+        let start = existing.len().saturating_sub(WINDOW);
+        let start = (start..=existing.len()).find(|at| existing.is_char_boundary(*at)).unwrap_or(existing.len());
+        Self { existing: existing[start..].to_owned(), held: String::new(), over: existing.is_empty() }
+    }
+
+    /// Takes new text; gives what is really new, as far as that is known.
+    pub fn push(&mut self, text: &str) -> String {
+        if self.over {
+            return text.to_owned();
+        }
+        self.held.push_str(text);
+        let undecided = self
+            .starts()
+            .any(|at| self.existing.len() - at > self.held.len() && self.existing[at..].starts_with(&self.held));
+        if undecided { String::new() } else { self.end() }
+    }
+
+    /// The answer is over (or the part is): what was held back and is no repetition.
+    pub fn end(&mut self) -> String {
+        if std::mem::replace(&mut self.over, true) {
+            return String::new();
+        }
+        let held = std::mem::take(&mut self.held);
+        let repeated = self
+            .starts()
+            .map(|at| self.existing.len() - at)
+            .find(|bytes| held.starts_with(&self.existing[self.existing.len() - bytes..]));
+        match repeated {
+            Some(bytes) if bytes >= CHANCE || bytes == self.existing.len() => held[bytes..].to_owned(),
+            // White space at the seam is never meant twice.
+            _ if self.existing.ends_with(char::is_whitespace) => held.trim_start().to_owned(),
+            _ => held,
+        }
+    }
+
+    fn starts(&self) -> impl Iterator<Item = usize> + '_ {
+        self.existing.char_indices().map(|(at, _)| at)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(existing: &str, pieces: &[&str]) -> String {
+        let mut overlap = Overlap::new(existing);
+        let mut text = existing.to_owned();
+        for piece in pieces {
+            text.push_str(&overlap.push(piece));
+        }
+        text + &overlap.end()
+    }
+
+    #[test]
+    fn repeated_words_are_dropped_however_they_come() {
+        let existing = "The quick brown fox jumps over";
+        for pieces in [
+            vec!["brown fox jumps over the lazy dog."],
+            vec!["brown", " fox", " jumps over", " the lazy dog."],
+            vec!["The quick brown fox jumps over the lazy dog."],
+            vec![" the lazy dog."],
+        ] {
+            assert_eq!(joined(existing, &pieces), "The quick brown fox jumps over the lazy dog.", "{pieces:?}");
+        }
+    }
+
+    #[test]
+    fn what_goes_on_at_once_is_not_held_back_and_chance_is_no_repetition() {
+        let mut overlap = Overlap::new("hel");
+        assert_eq!(overlap.push("lo there"), "lo there");
+        assert_eq!(joined("Well, hel", &["lo"]), "Well, hello");
+        assert_eq!(joined("", &["a", "b"]), "ab");
+    }
+
+    #[test]
+    fn white_space_at_the_seam_comes_once() {
+        assert_eq!(joined("one ", &[" two"]), "one two");
+        assert_eq!(joined("eins – ", &["zwei"]), "eins – zwei");
+    }
+}
