@@ -20,7 +20,7 @@ use bytes::Bytes;
 use crate::ids::{ActorId, ChangeHash};
 use ancestry::Ancestry;
 use change::ParsedChange;
-use check::Refusal;
+use check::{Passed, Refusal};
 use index::OpIndex;
 
 /// Changes that wait for deps: at most so many, of at most so many bytes, a document.
@@ -63,8 +63,10 @@ struct Node {
     gap: u64,
     bytes: Bytes,
     source: u64,
-    /// Which changes are before it, where that was worth keeping.
-    ancestry: Option<Box<Ancestry>>,
+    /// Whether its deps were all the heads: then everything below it is before it.
+    on_heads: bool,
+    /// What is before it, where that was worth keeping.
+    before: Option<Box<Ancestry>>,
 }
 
 impl Node {
@@ -126,7 +128,7 @@ impl ChangeGraph {
         if change.seq != expected {
             return Err(broken);
         }
-        self.push(change, deps, ops, u64::MAX);
+        self.push(change, deps, Passed { ops, before: None }, u64::MAX);
         Ok(())
     }
 
@@ -169,8 +171,8 @@ impl ChangeGraph {
             return self.wait(change, source);
         };
         match check::check(self, &change, &deps) {
-            Ok(ops) => {
-                self.push(change, deps, ops, source);
+            Ok(passed) => {
+                self.push(change, deps, passed, source);
                 Added::New(self.nodes.len() - 1)
             }
             Err(refusal) => {
@@ -209,7 +211,9 @@ impl ChangeGraph {
         hashes.iter().map(|hash| self.by_hash.get(hash).copied()).collect()
     }
 
-    fn push(&mut self, change: ParsedChange, deps: Box<[u32]>, ops: u64, source: u64) {
+    fn push(&mut self, change: ParsedChange, deps: Box<[u32]>, passed: Passed, source: u64) {
+        let Passed { ops, before } = passed;
+        let on_heads = change.deps == self.heads;
         let number = self.nodes.len() as u32;
         let expected = deps.iter().map(|dep| self.nodes[*dep as usize].max_op()).max().unwrap_or(0) + 1;
         let gap = change.start_op.saturating_sub(expected);
@@ -232,7 +236,8 @@ impl ChangeGraph {
             gap,
             bytes: change.bytes,
             source,
-            ancestry: None,
+            on_heads,
+            before,
         });
     }
 
