@@ -12,6 +12,7 @@ pub mod js;
 pub mod peer;
 pub mod raw;
 pub mod skein;
+pub mod stage;
 
 use std::time::Duration;
 

@@ -6,21 +6,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use automerge::sync::{Message, State, SyncDoc};
 use automerge::{Automerge, ChangeHash};
 use ciborium::Value;
+use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt, StreamExt};
 use skein_engine::ids::DocumentId;
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::{self, client::IntoClientRequest};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_tungstenite::tungstenite;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use crate::within;
 
-/// A connection to `/sync`, with the documents that it follows.
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A connection to `/sync`, with the documents that it follows. Its socket is read all the time, also while nobody asks
+/// for the next event.
 pub struct Peer {
     /// How it calls itself.
     pub id: String,
     /// How the relay calls itself.
     pub relay: String,
-    socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    sink: SplitSink<Socket, tungstenite::Message>,
+    frames: mpsc::UnboundedReceiver<Vec<u8>>,
+    reading: watch::Sender<bool>,
+    reader: JoinHandle<()>,
     documents: BTreeMap<DocumentId, Followed>,
     session: String,
     count: u64,
@@ -73,12 +84,22 @@ impl Peer {
 
     /// Connects and joins under a given name.
     pub async fn join_as(sync_url: &str, id: &str) -> Result<Self, ConnectError> {
+        // A document may come in one message, however large.
+        let no_limits = WebSocketConfig::default().max_message_size(None).max_frame_size(None);
+        let request = sync_url.into_client_request().unwrap();
         let (socket, _) =
-            tokio_tungstenite::connect_async(sync_url.into_client_request().unwrap()).await.map_err(Box::new)?;
+            tokio_tungstenite::connect_async_with_config(request, Some(no_limits), true).await.map_err(Box::new)?;
+        let (sink, stream) = socket.split();
+        let (frames_in, frames) = mpsc::unbounded_channel();
+        let reading = watch::Sender::new(true);
+        let reader = tokio::spawn(read(stream, frames_in, reading.subscribe()));
         let mut peer = Self {
             id: id.to_owned(),
             relay: String::new(),
-            socket,
+            sink,
+            frames,
+            reading,
+            reader,
             documents: BTreeMap::new(),
             session: format!("{:016x}", rand::random::<u64>()),
             count: 0,
@@ -156,12 +177,20 @@ impl Peer {
 
     /// Sends a binary message.
     pub async fn send_bytes(&mut self, bytes: Vec<u8>) -> Result<(), ConnectError> {
-        self.socket.send(tungstenite::Message::Binary(bytes.into())).await.map_err(Box::new)
+        self.sink.send(tungstenite::Message::Binary(bytes.into())).await.map_err(Box::new)
+    }
+
+    /// Sends a binary message and closes the connection behind it; returns when the relay has dealt with both.
+    pub async fn says(mut self, bytes: Vec<u8>) {
+        self.send_bytes(bytes).await.expect("the connection is fresh");
+        // A relay that has ended it already doesn't take a farewell.
+        let _ = self.sink.send(tungstenite::Message::Close(None)).await;
+        assert!(self.closes().await, "the relay keeps a connection that was closed");
     }
 
     /// Sends a text message.
     pub async fn send_text(&mut self, text: &str) -> Result<(), ConnectError> {
-        self.socket.send(tungstenite::Message::Text(text.into())).await.map_err(Box::new)
+        self.sink.send(tungstenite::Message::Text(text.into())).await.map_err(Box::new)
     }
 
     /// Waits for what comes next.
@@ -231,16 +260,52 @@ impl Peer {
             .is_ok()
     }
 
+    /// Stops reading the socket; a frame that is under way may still come.
+    pub fn stop_reading(&mut self) {
+        self.reading.send_replace(false);
+    }
+
+    /// Reads on.
+    pub fn read_again(&mut self) {
+        self.reading.send_replace(true);
+    }
+
     async fn frame(&mut self) -> Option<Value> {
-        loop {
-            match self.socket.next().await?.ok()? {
-                tungstenite::Message::Binary(bytes) => {
-                    self.received += bytes.len() as u64;
-                    return Some(ciborium::from_reader(&bytes[..]).expect("the relay's frames are CBOR"));
+        let bytes = self.frames.recv().await?;
+        self.received += bytes.len() as u64;
+        Some(ciborium::from_reader(&bytes[..]).expect("the relay's frames are CBOR"))
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.reader.abort();
+    }
+}
+
+/// Hands on what comes, until the connection ends; waits while nothing shall be read.
+async fn read(
+    mut stream: SplitStream<Socket>,
+    frames: mpsc::UnboundedSender<Vec<u8>>,
+    mut reading: watch::Receiver<bool>,
+) {
+    loop {
+        if reading.wait_for(|reading| *reading).await.is_err() {
+            return;
+        }
+        let message = tokio::select! {
+            message = stream.next() => message,
+            // Looks again at whether to read.
+            _ = reading.changed() => continue,
+        };
+        match message {
+            Some(Ok(tungstenite::Message::Binary(bytes))) => {
+                if frames.send(bytes.to_vec()).is_err() {
+                    return;
                 }
-                tungstenite::Message::Close(_) => return None,
-                _ => {}
             }
+            Some(Ok(tungstenite::Message::Close(_)) | Err(_)) | None => return,
+            Some(Ok(_)) => {}
         }
     }
 }
