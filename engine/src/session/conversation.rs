@@ -1,10 +1,15 @@
-//! `conversation()`: one pure function that screens and prompts both use (rules 1–6, 9–15).
+//! `conversation()`: one pure function that screens and prompts both use (rules 1–6, 9–15), and the plain data that it
+//! gives.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::model::{CallState, ProviderData, Role, RunError, RunKey, Session, Usage};
+use super::outline::Outline;
+use super::shown;
+pub use super::text::call_digest;
+use super::work::{MustEnd, Work};
 use crate::ids::{ActorId, Epoch, Micros, Principal, Timestamp};
 
 /// What is known of a session's lease, from its catalog row.
@@ -80,7 +85,8 @@ pub struct Conversation {
     pub messages: Vec<ShownMessage>,
     /// Visible messages that no shown run answers (rule 4), in list order.
     pub queued: Vec<ShownMessage>,
-    /// Why the queue doesn't start; `None` if nothing is queued.
+    /// Why what is due hasn't started: the queue, a lost turn, a continue, a retry or a decision. `None` if nothing is
+    /// due but a title. So it can be set while `queued` is empty.
     pub waiting: Option<Waiting>,
     /// One entry a shown turn, by place.
     pub turns: Vec<ShownTurn>,
@@ -94,6 +100,37 @@ pub struct Conversation {
     pub reason: Option<Reason>,
     /// Sums over all runs, shown or not (rule 18).
     pub totals: Totals,
+    /// The title that a worker gave, if one counts (rule 16). A person's own goes before it.
+    #[serde(skip)]
+    pub auto_title: Option<String>,
+    /// What people decided of the front run's calls that asked and haven't gone on since, by call.
+    #[serde(skip)]
+    pub decisions: BTreeMap<String, Decision>,
+    /// Tools that people let run unasked in this session from a call on.
+    #[serde(skip)]
+    pub allowed_tools: BTreeSet<String>,
+    /// What is due for a worker (rule 13), as [`super::work::work`] gives it.
+    #[serde(skip)]
+    pub work: Option<Work>,
+}
+
+/// A person's answer to a call that asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It may run.
+    Approved {
+        /// The request.
+        request: String,
+        /// Later calls of the same tool too.
+        for_session: bool,
+    },
+    /// It must not.
+    Denied {
+        /// The request.
+        request: String,
+        /// Told to the model.
+        reason: Option<String>,
+    },
 }
 
 /// Rule 15.
@@ -352,6 +389,9 @@ pub struct ShownTurn {
     pub ended_at: Option<Timestamp>,
     /// Of its shown run.
     pub inherited: bool,
+    /// Why its worker must end it, while it streams (rule 13).
+    #[serde(skip)]
+    pub must_end: Option<MustEnd>,
 }
 
 /// See [`ShownTurn::state`].
@@ -388,7 +428,7 @@ pub struct Totals {
     pub duration_ms: u64,
 }
 
-/// The conversation that this document, these leases and these writers make.
-pub fn conversation(_session: &Session, _leases: &Leases, _writers: &Writers, _now: Timestamp) -> Conversation {
-    unimplemented!()
+/// The conversation that this document, these leases and these writers make. Linear in the document's size.
+pub fn conversation(session: &Session, leases: &Leases, writers: &Writers, now: Timestamp) -> Conversation {
+    shown::conversation(&Outline::new(session, leases, writers), writers, now)
 }

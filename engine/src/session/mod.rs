@@ -1,10 +1,11 @@
 //! The session model: what a session document holds, what people and workers may do to it, and what every replica
 //! derives from it.
 //!
-//! In order of reading: [`model`] (the document as plain data), [`read`] (document → model), [`command`] (what a person
-//! does) and [`write`] (what a worker appends), [`conversation`] (the rules that make one conversation out of messages,
-//! runs and requests), [`work`] (what a worker should do next), [`summary`] (what lists read), [`tail`] (live text
-//! stitched onto committed text).
+//! In order of reading: [`model`] (the document as plain data), [`read`] (document → model, by way of a plain `tree`),
+//! [`command`] (what a person does) and [`write`] (what a worker appends), [`conversation`] (what everyone sees; made
+//! by `shown` from `trust`, who wrote it, `outline`, which runs stand, and `text`, what they
+//! say), [`work`] (what a worker should
+//! do next), [`summary`] (what lists read, with the session's `strand`), [`tail`] (live text stitched onto committed text).
 //!
 //! Invariant: everything derived is a pure function of document, leases, writers and now; rule numbers in comments are
 //! those of `docs/session-rules.md`.
@@ -12,9 +13,15 @@
 pub mod command;
 pub mod conversation;
 pub mod model;
+mod outline;
 pub mod read;
+mod shown;
+mod strand;
 pub mod summary;
 pub mod tail;
+mod text;
+pub(crate) mod tree;
+mod trust;
 pub mod work;
 pub mod write;
 

@@ -19,8 +19,8 @@ pub struct Session {
     pub is_session: bool,
     /// The person's name of it, if one was given.
     pub user_name: Option<String>,
-    /// The worker's name of it.
-    pub auto_name: Option<AutoName>,
+    /// The worker's names of it: one, or several in conflict, the highest epoch last (rule 16).
+    pub auto_names: Vec<AutoName>,
     /// Id of its agent in the workspace.
     pub agent: Option<String>,
     /// Its place in the order of all sessions (rule 17).
@@ -56,8 +56,8 @@ pub struct AutoName {
     pub title: String,
     /// Of the naming run.
     pub epoch: Epoch,
-    /// Who wrote it.
-    pub by: ActorId,
+    /// Everyone who wrote any of it.
+    pub by: Vec<ActorId>,
 }
 
 /// What made a session.
@@ -278,6 +278,14 @@ impl Run {
     pub fn key(&self) -> RunKey {
         format!("{}/{}", self.turn, self.epoch.0)
     }
+
+    /// `PROVIDER/MODEL`, if both are known, else what is.
+    pub fn full_model(&self) -> Option<String> {
+        match (&self.provider, &self.model) {
+            (Some(provider), Some(model)) => Some(format!("{provider}/{model}")),
+            (_, model) => model.clone(),
+        }
+    }
 }
 
 /// The end of the text that a run goes on from.
@@ -322,6 +330,26 @@ pub struct Usage {
     pub cache_write: u64,
     /// Written to the long-lived cache.
     pub cache_write_long: u64,
+}
+
+impl Usage {
+    /// Tokens of all classes.
+    pub fn total(&self) -> u64 {
+        let classes =
+            [self.input, self.output, self.reasoning, self.cache_read, self.cache_write, self.cache_write_long];
+        classes.into_iter().fold(0, u64::saturating_add)
+    }
+}
+
+impl std::ops::AddAssign for Usage {
+    fn add_assign(&mut self, other: Self) {
+        self.input = self.input.saturating_add(other.input);
+        self.output = self.output.saturating_add(other.output);
+        self.reasoning = self.reasoning.saturating_add(other.reasoning);
+        self.cache_read = self.cache_read.saturating_add(other.cache_read);
+        self.cache_write = self.cache_write.saturating_add(other.cache_write);
+        self.cache_write_long = self.cache_write_long.saturating_add(other.cache_write_long);
+    }
 }
 
 /// What a run cost. Unknown is `None`, never 0.

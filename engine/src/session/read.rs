@@ -1,10 +1,341 @@
-//! Document → [`Session`]: accepts both kinds of string, folds conflicting maps, never panics on what it finds.
+//! Document → [`Session`]: accepts both kinds of string, folds conflicting containers, keeps conflicting runs, and never
+//! panics on what it finds. What can't be read is left out, or gets the mildest meaning, and is named in `faults`.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::Automerge;
 
-use super::model::Session;
+use super::model::{
+    AutoName, CallState, Continues, Cost, Message, Origin, Part, PartKind, ProviderData, Request, RequestKind, Role,
+    Run, RunError, RunState, Session, ToolCall, Usage,
+};
+use super::tree::{self, Slot};
+use crate::ids::{Epoch, Micros};
+
+/// A document of nothing but faults need not name them all.
+const MAX_FAULTS: usize = 100;
 
 /// Reads a whole document by walking its ranges (reading field by field is ten times slower).
-pub fn session(_document: &Automerge) -> Session {
-    unimplemented!()
+pub fn session(document: &Automerge) -> Session {
+    let tree = tree::read(document);
+    let root = Slot::root(&tree);
+    let mut faults = Faults::default();
+    let names = root.field("names");
+    let mut auto_names: Vec<_> = names.field("auto").each().filter_map(auto_name).collect();
+    auto_names.sort_by_key(|name| name.epoch);
+    Session {
+        schema: root.field("schema").int().unwrap_or_default(),
+        is_session: root.field("kind").text() == Some("session"),
+        user_name: names.field("user").word(),
+        auto_names,
+        agent: root.field("agent").word(),
+        position: highest(root.field("position")),
+        created_at: root.field("createdAt").time(),
+        created_by: root.field("createdBy").word(),
+        archived_at: root.field("archivedAt").time(),
+        deleted_at: root.field("deletedAt").time(),
+        origin: origin(root.field("origin")),
+        spend_limit: root.field("spendLimit").count().map(Micros),
+        messages: messages(root.field("messages"), &mut faults),
+        runs: runs(root.field("runs"), &mut faults),
+        requests: requests(root.field("requests"), &mut faults),
+        maker: root.maker(),
+        faults: faults.0,
+    }
+}
+
+#[derive(Default)]
+struct Faults(Vec<String>);
+
+impl Faults {
+    fn note(&mut self, what: impl FnOnce() -> String) {
+        if self.0.len() < MAX_FAULTS {
+            self.0.push(what());
+        }
+    }
+}
+
+/// Of conflicting positions the highest (rule 17).
+fn highest(position: Slot<'_>) -> Option<String> {
+    position.each().filter_map(Slot::word).max()
+}
+
+fn auto_name(name: Slot<'_>) -> Option<AutoName> {
+    let epoch = Epoch(name.field("epoch").count().unwrap_or_default());
+    Some(AutoName { title: name.field("title").word()?, epoch, by: name.writers() })
+}
+
+fn origin(origin: Slot<'_>) -> Option<Origin> {
+    match origin.field("kind").text()? {
+        "task" => Some(Origin::Task { task: origin.field("task").word()?, run: origin.field("run").word()? }),
+        "duplicate" => Some(Origin::Duplicate {
+            session: origin.field("session").word()?,
+            message: origin.field("message").word()?,
+        }),
+        _ => None,
+    }
+}
+
+fn messages(list: Slot<'_>, faults: &mut Faults) -> Vec<Message> {
+    let mut ids = BTreeSet::new();
+    let mut messages = Vec::new();
+    for (index, slot) in list.elements().enumerate() {
+        if let Some(message) = message(index, slot, &mut ids, faults) {
+            messages.push(message);
+        }
+    }
+    messages
+}
+
+fn message(index: usize, slot: Slot<'_>, ids: &mut BTreeSet<String>, faults: &mut Faults) -> Option<Message> {
+    if !slot.is_map() {
+        faults.note(|| format!("messages[{index}] is not a map"));
+        return None;
+    }
+    let turn = slot.field("turn").word();
+    let epoch = slot.field("epoch").count().map(Epoch);
+    let role = match slot.field("role").text() {
+        Some("user") => Role::User,
+        Some("assistant") => Role::Assistant,
+        Some(other) => {
+            faults.note(|| format!("messages[{index}].role is {other:?}"));
+            return None;
+        }
+        None => {
+            faults.note(|| format!("messages[{index}].role is not a string"));
+            if turn.is_some() && epoch.is_some() { Role::Assistant } else { Role::User }
+        }
+    };
+    // What has no id of its own is still known by the operation that made it, alike on every replica.
+    let id = slot.field("id").word().filter(|id| !ids.contains(id)).unwrap_or_else(|| {
+        faults.note(|| format!("messages[{index}].id is missing, or another message's"));
+        slot.last().map(|node| node.id.to_string()).unwrap_or_default()
+    });
+    ids.insert(id.clone());
+    let parts = slot
+        .field("parts")
+        .elements()
+        .enumerate()
+        .map(|(n, part_slot)| part(part_slot, || format!("messages[{index}].parts[{n}]"), faults));
+    Some(Message {
+        parts: parts.collect(),
+        id,
+        role,
+        author: slot.field("author").word(),
+        created_at: slot.field("createdAt").time(),
+        turn,
+        epoch,
+        hides: slot.field("hides").texts().unwrap_or_default(),
+        over: slot.field("over").texts(),
+        action: slot.field("action").word(),
+        by: slot.writers(),
+    })
+}
+
+/// A part never falls away, so that the indexes of those after it hold.
+fn part(slot: Slot<'_>, place: impl Fn() -> String, faults: &mut Faults) -> Part {
+    let name = slot.field("type").text().unwrap_or_default();
+    let text = |field: &str| slot.field(field).text().unwrap_or_default().to_owned();
+    let known = match name {
+        "text" => Some(PartKind::Text(chunks(slot))),
+        "thinking" => Some(PartKind::Thinking(chunks(slot))),
+        "tool_call" => slot.field("id").word().map(|id| PartKind::ToolCall(tool_call(id, slot))),
+        "tool_result" => slot.field("callId").word().map(|call| PartKind::ToolResult {
+            call,
+            content: text("content"),
+            is_error: slot.field("isError").bool().unwrap_or_default(),
+            blob: slot.field("blob").word(),
+        }),
+        "other" => Some(PartKind::Other { summary: text("summary") }),
+        "attachment" => slot.field("blob").word().map(|blob| PartKind::Attachment {
+            blob,
+            mime: text("mime"),
+            name: text("name"),
+            size: slot.field("size").count().unwrap_or_default(),
+        }),
+        "error" => Some(PartKind::Error {
+            code: text("code"),
+            message: text("message"),
+            retryable: slot.field("retryable").bool().unwrap_or_default(),
+        }),
+        "event" => Some(PartKind::Event { summary: text("summary") }),
+        _ => None,
+    };
+    let kind = known.unwrap_or_else(|| {
+        faults.note(|| format!("{} of type {name:?} is not understood", place()));
+        PartKind::Unknown { name: name.to_owned() }
+    });
+    let provider = slot.field("provider");
+    let provider = provider
+        .field("kind")
+        .word()
+        .map(|kind| ProviderData { kind, data: provider.field("data").text().unwrap_or_default().to_owned() });
+    Part { kind, provider }
+}
+
+fn chunks(slot: Slot<'_>) -> String {
+    let chunks = slot.field("chunks");
+    // A plain assignment of a foreign client may hold the words as one string.
+    match chunks.text().or_else(|| slot.field("text").text()) {
+        Some(text) => text.to_owned(),
+        None => chunks.elements().filter_map(Slot::text).collect(),
+    }
+}
+
+fn tool_call(id: String, slot: Slot<'_>) -> ToolCall {
+    let state = match slot.field("state").text() {
+        Some("preparing") => CallState::Preparing,
+        Some("waiting") => CallState::Waiting,
+        Some("running") => CallState::Running,
+        Some("denied") => CallState::Denied,
+        Some("cancelled") => CallState::Cancelled,
+        Some("in_doubt") => CallState::InDoubt,
+        // What can't be read never runs.
+        _ => CallState::Cut,
+    };
+    ToolCall {
+        id,
+        provider_id: slot.field("providerId").word(),
+        name: slot.field("name").text().unwrap_or_default().to_owned(),
+        input: slot.field("input").text().map(str::to_owned),
+        state,
+    }
+}
+
+fn runs(map: Slot<'_>, faults: &mut Faults) -> BTreeMap<String, Vec<Run>> {
+    let mut runs: BTreeMap<String, Vec<Run>> = BTreeMap::new();
+    for (key, slot) in map.entries() {
+        let Some((turn, epoch)) = parse_key(key) else {
+            faults.note(|| format!("runs has the key {key:?}"));
+            continue;
+        };
+        for value in slot.each() {
+            if value.is_map() {
+                runs.entry(key.to_owned()).or_default().push(run(turn, epoch, value, faults));
+            } else {
+                faults.note(|| format!("runs[{key:?}] is not a map"));
+            }
+        }
+    }
+    runs
+}
+
+/// `turn/epoch`, with the epoch written in the one way that [`Run::key`] writes it.
+fn parse_key(key: &str) -> Option<(&str, Epoch)> {
+    let (turn, epoch) = key.rsplit_once('/')?;
+    let number: u64 = epoch.parse().ok()?;
+    (!turn.is_empty() && number.to_string() == epoch).then_some((turn, Epoch(number)))
+}
+
+fn run(turn: &str, epoch: Epoch, slot: Slot<'_>, faults: &mut Faults) -> Run {
+    let mut error = run_error(slot.field("error"));
+    let state = match slot.field("state").text() {
+        Some("streaming") => RunState::Streaming,
+        Some("paused") => RunState::Paused,
+        Some("completed") => RunState::Completed,
+        Some("failed") => RunState::Failed,
+        _ => {
+            faults.note(|| format!("runs[\"{turn}/{}\"].state is not understood", epoch.0));
+            error.get_or_insert_with(|| RunError {
+                code: "unreadable".into(),
+                message: "what became of this turn cannot be read".into(),
+                retryable: true,
+            });
+            RunState::Failed
+        }
+    };
+    let usage = slot.field("usage");
+    let count = |field: &str| usage.field(field).count().unwrap_or_default();
+    let cost = slot.field("cost");
+    Run {
+        turn: turn.to_owned(),
+        epoch,
+        place: slot.field("place").count().map_or(epoch, Epoch),
+        answers: slot.field("answers").texts().unwrap_or_default(),
+        continues: continues(slot.field("continues")),
+        request: slot.field("request").word(),
+        inherited: slot.field("inherited").bool().unwrap_or_default(),
+        agent: slot.field("agent").word(),
+        model: slot.field("model").word(),
+        provider: slot.field("provider").word(),
+        preamble: slot.field("preamble").word(),
+        worker: slot.field("worker").word(),
+        state,
+        started_at: slot.field("startedAt").time(),
+        ended_at: slot.field("endedAt").time(),
+        usage: Usage {
+            input: count("input"),
+            output: count("output"),
+            reasoning: count("reasoning"),
+            cache_read: count("cacheRead"),
+            cache_write: count("cacheWrite"),
+            cache_write_long: count("cacheWriteLong"),
+        },
+        cost: Cost {
+            micros: cost.field("micros").count().map(Micros),
+            estimated: cost.field("estimated").bool().unwrap_or_default(),
+            reported: cost.field("reported").bool().unwrap_or_default(),
+        },
+        stop_reason: slot.field("stopReason").word(),
+        error,
+        by: slot.writers(),
+    }
+}
+
+fn continues(slot: Slot<'_>) -> Option<Continues> {
+    Some(Continues {
+        message: slot.field("message").word()?,
+        part: slot.field("part").count()?,
+        bytes: slot.field("bytes").count()?,
+    })
+}
+
+fn run_error(slot: Slot<'_>) -> Option<RunError> {
+    slot.is_map().then(|| RunError {
+        code: slot.field("code").text().unwrap_or_default().to_owned(),
+        message: slot.field("message").text().unwrap_or_default().to_owned(),
+        retryable: slot.field("retryable").bool().unwrap_or_default(),
+    })
+}
+
+fn requests(map: Slot<'_>, faults: &mut Faults) -> BTreeMap<String, Request> {
+    let mut requests = BTreeMap::new();
+    for (id, slot) in map.entries() {
+        if !slot.is_map() {
+            faults.note(|| format!("requests[{id:?}] is not a map"));
+            continue;
+        }
+        let kind = request_kind(slot).unwrap_or_else(|| {
+            faults.note(|| format!("requests[{id:?}] is not understood"));
+            RequestKind::Unknown { name: slot.field("kind").text().unwrap_or_default().to_owned() }
+        });
+        let request = Request {
+            id: id.to_owned(),
+            kind,
+            author: slot.field("by").word(),
+            at: slot.field("at").time(),
+            by: slot.writers(),
+        };
+        requests.insert(id.to_owned(), request);
+    }
+    requests
+}
+
+fn request_kind(slot: Slot<'_>) -> Option<RequestKind> {
+    let target = || slot.field("target").word();
+    Some(match slot.field("kind").text()? {
+        "pause" => RequestKind::Pause { target: target()? },
+        "continue" => RequestKind::Continue { target: target()?, over: slot.field("over").texts().unwrap_or_default() },
+        "steer" => RequestKind::Steer { target: target()? },
+        "retry" => RequestKind::Retry { target: target()?, n: slot.field("n").count()? },
+        "approve" => RequestKind::Approve {
+            target: target()?,
+            digest: slot.field("digest").word()?,
+            for_session: slot.field("scope").text() == Some("session"),
+        },
+        "deny" => RequestKind::Deny { target: target()?, reason: slot.field("reason").word() },
+        "smart-rename" => RequestKind::SmartRename { title: slot.field("title").word() },
+        "omit" => RequestKind::Omit { message: slot.field("message").word()?, part: slot.field("part").count()? },
+        _ => return None,
+    })
 }

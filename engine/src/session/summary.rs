@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::conversation::{Conversation, Reason, Status, Waiting};
-use super::model::Session;
+use super::conversation::{Content, Conversation, Reason, Status, Waiting};
+use super::model::{Origin, Session};
+use super::strand;
+use super::work::{Work, WorkKind};
 use crate::ids::{DocumentId, Micros, Timestamp};
 
 /// One row of a list. Its JSON is the command line's contract.
@@ -89,7 +91,105 @@ pub struct Due {
     pub model: Option<String>,
 }
 
+/// What a session is called before anyone has named it.
+const DEFAULT_NAME: &str = "New session";
+/// Characters of a preview.
+const PREVIEW: usize = 200;
+
 /// The row of this session. `session` and `conversation` are of the same document.
-pub fn summary(_id: DocumentId, _session: &Session, _conversation: &Conversation, _now: Timestamp) -> Summary {
-    unimplemented!()
+pub fn summary(id: DocumentId, session: &Session, conversation: &Conversation, now: Timestamp) -> Summary {
+    let (name, name_source) = match (&session.user_name, &conversation.auto_title) {
+        (Some(name), _) => (name.clone(), NameSource::User),
+        (None, Some(name)) => (name.clone(), NameSource::Auto),
+        (None, None) => (DEFAULT_NAME.to_owned(), NameSource::Default),
+    };
+    let archived = session.archived_at.is_some();
+    let totals = &conversation.totals;
+    Summary {
+        id,
+        name,
+        name_source,
+        status: if archived { Status::Archived } else { conversation.status },
+        beneath: archived.then_some(conversation.status),
+        reason: conversation.reason.clone(),
+        queued: queued(conversation),
+        agent: session.agent.clone(),
+        cost_micros: (!totals.incomplete).then_some(totals.cost_micros),
+        estimated: totals.estimated,
+        duration_ms: totals.duration_ms,
+        created_at: session.created_at,
+        updated_at: updated_at(session).map(|at| at.min(now)),
+        archived_at: session.archived_at,
+        deleted_at: session.deleted_at,
+        position: session.position.clone(),
+        task: match &session.origin {
+            Some(Origin::Task { task, .. }) => Some(task.clone()),
+            _ => None,
+        },
+        preview: preview(conversation),
+        strand: strand::strand(conversation),
+        work: conversation.work.as_ref().map(due),
+    }
+}
+
+fn queued(conversation: &Conversation) -> Queued {
+    let held = [Waiting::HeldByPause, Waiting::HeldByApproval, Waiting::HeldByFailure];
+    Queued {
+        count: u32::try_from(conversation.queued.len()).unwrap_or(u32::MAX),
+        held: conversation.waiting.is_some_and(|waiting| held.contains(&waiting)),
+        reason: conversation.waiting,
+    }
+}
+
+/// The latest that any clock wrote: messages, runs, requests, or the creation.
+fn updated_at(session: &Session) -> Option<Timestamp> {
+    let messages = session.messages.iter().map(|message| message.created_at);
+    let runs = session.runs.values().flatten().flat_map(|run| [run.started_at, run.ended_at]);
+    let requests = session.requests.values().map(|request| request.at);
+    messages.chain(runs).chain(requests).flatten().chain(session.created_at).max()
+}
+
+/// The beginning of the last message that has words, its white space squeezed.
+fn preview(conversation: &Conversation) -> String {
+    let newest_first = conversation.queued.iter().rev().chain(conversation.messages.iter().rev());
+    let words = newest_first.flat_map(|message| {
+        let texts = message.parts.iter().filter_map(|part| match &part.content {
+            Content::Text { text } => Some(text.as_str()),
+            _ => None,
+        });
+        texts.filter(|text| !text.trim().is_empty())
+    });
+    words.map(squeeze).next().unwrap_or_default()
+}
+
+fn squeeze(text: &str) -> String {
+    let mut squeezed = String::new();
+    let mut count = 0;
+    for word in text.split_whitespace() {
+        if count > 0 {
+            squeezed.push(' ');
+            count += 1;
+        }
+        for letter in word.chars() {
+            if count >= PREVIEW {
+                return squeezed.trim_end().to_owned();
+            }
+            squeezed.push(letter);
+            count += 1;
+        }
+    }
+    squeezed
+}
+
+fn due(work: &Work) -> Due {
+    let kind = match work.kind {
+        WorkKind::Retry => "retry",
+        WorkKind::Continue => "continue",
+        WorkKind::TakeOver | WorkKind::GiveUp => "takeover",
+        WorkKind::Close => "close",
+        WorkKind::Decide => "decide",
+        WorkKind::Queue => "queue",
+        WorkKind::Name => "name",
+    };
+    Due { kind: kind.to_owned(), model: work.model.clone() }
 }

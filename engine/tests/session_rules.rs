@@ -1,0 +1,755 @@
+//! The rules of `docs/session-rules.md`, each case of its table a test named for what happens.
+
+mod world;
+
+use skein_engine::session::Command;
+use skein_engine::session::command::CommandError;
+use skein_engine::session::conversation::{Reason, ShownCallState, Status, TurnState, Waiting};
+use skein_engine::session::model::{CallState, RunState};
+use skein_engine::session::work::{MustEnd, WorkKind};
+use world::{Who, World, id_of};
+
+const A: Who = 1;
+const B: Who = 2;
+
+fn two_devices() -> (World, Who) {
+    (World::new(2, 1), 3)
+}
+
+#[test]
+fn a_message_is_answered_and_the_next_follows() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    world.send(B, "u2");
+    world.sync_all();
+    assert_eq!(world.shape(A), "u1 a(u1) | u2");
+    world.answer(worker);
+    world.sync_all();
+    for who in [A, B, worker] {
+        assert_eq!(world.shape(who), "u1 a(u1) u2 a(u2)");
+    }
+}
+
+#[test]
+fn two_edits_of_one_message_both_stay() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    world.edit(A, &["u1"], "u2");
+    world.edit(B, &["u1"], "u3");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    let shape = world.shape(A);
+    assert!(["u2 u3 a(u2+u3)", "u3 u2 a(u3+u2)"].contains(&shape.as_str()), "{shape}");
+    assert_eq!(shape, world.shape(B));
+}
+
+#[test]
+fn an_edit_of_an_edit_stands_alone() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    world.edit(A, &["u1"], "u2");
+    world.edit(A, &["u2"], "u3");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    assert_eq!(world.shape(B), "u3 a(u3)");
+}
+
+#[test]
+fn an_edit_that_hides_what_follows_beside_an_edit_of_the_first() {
+    let (mut world, worker) = two_devices();
+    for text in ["u1", "u2", "u3"] {
+        world.send(A, text);
+        world.sync_all();
+        world.answer(worker);
+        world.sync_all();
+    }
+    world.edit(A, &["u2", "u3"], "u4");
+    world.edit(B, &["u1", "u2", "u3"], "u5");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    let shape = world.shape(A);
+    assert!(["u5 u4 a(u5+u4)", "u4 u5 a(u4+u5)"].contains(&shape.as_str()), "{shape}");
+    assert_eq!(shape, world.shape(B));
+}
+
+#[test]
+fn an_edit_beside_a_send_keeps_both() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    world.edit(A, &["u1"], "e1");
+    world.send(B, "u2");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    let shape = world.shape(A);
+    assert!(["e1 u2 a(e1+u2)", "u2 e1 a(u2+e1)"].contains(&shape.as_str()), "{shape}");
+}
+
+#[test]
+fn an_edit_while_its_run_streams_ends_the_run_and_its_cost_counts() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let mut claim = world.claim(worker).unwrap();
+    world.say(worker, &mut claim, "a(u1)");
+    world.spend(worker, &claim, 10, 700);
+    world.sync(worker);
+    world.edit(A, &["u1"], "u2");
+    world.sync_all();
+    assert_eq!(world.must_end(worker, &claim), Some(MustEnd::Overtaken));
+    world.end(worker, &claim, RunState::Completed, "overtaken");
+    world.answer(worker);
+    world.sync_all();
+    assert_eq!(world.shape(A), "u2 a(u2)");
+    assert_eq!(world.see(A).totals.cost_micros.0, 700);
+    assert_eq!(world.see(A).totals.usage.output, 10);
+}
+
+#[test]
+fn one_of_two_messages_answered_together_is_edited() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.send(A, "u2");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    assert_eq!(world.shape(A), "u1 u2 a(u1+u2)");
+    world.edit(A, &["u2"], "u3");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    assert_eq!(world.shape(B), "u1 u3 a(u1+u3)");
+}
+
+#[test]
+fn the_first_of_two_messages_answered_together_is_edited() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.send(A, "u2");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    world.edit(A, &["u1", "u2"], "u3");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    assert_eq!(world.shape(B), "u3 a(u3)");
+}
+
+#[test]
+fn two_retries_give_one_new_answer_paid_once() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    world.retry(A, "u1");
+    world.retry(B, "u1");
+    world.sync(A);
+    let work = world.answer(worker);
+    assert_eq!((work.kind, work.turn.ends_with(".1")), (WorkKind::Retry, true));
+    // The late one.
+    world.sync_all();
+    assert_eq!(world.due(worker).map(|work| work.kind), Some(WorkKind::Name));
+    assert_eq!(world.shape(B), "u1 a(u1)");
+    assert_eq!(world.session(A).runs.len(), 2);
+    // A retry of the new answer is another attempt.
+    world.retry(B, "u1");
+    world.sync_all();
+    assert!(world.answer(worker).turn.ends_with(".2"));
+}
+
+#[test]
+fn an_edit_wins_over_a_retry() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    world.retry(A, "u1");
+    world.edit(B, &["u1"], "u2");
+    world.sync_all();
+    world.settle(worker);
+    world.sync_all();
+    assert_eq!(world.shape(A), "u2 a(u2)");
+}
+
+#[test]
+fn a_retry_beside_a_send_answers_both_in_their_places() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    world.retry(A, "u1");
+    world.send(B, "u3");
+    world.sync_all();
+    let first = world.claim(worker).unwrap();
+    assert_eq!(first.work.kind, WorkKind::Retry);
+    let mut first = first;
+    world.say(worker, &mut first, "again");
+    world.end(worker, &first, RunState::Completed, "end");
+    world.answer(worker);
+    world.sync_all();
+    assert_eq!(world.shape(A), "u1 again u3 a(u3)");
+}
+
+#[test]
+fn of_two_sends_one_that_arrives_later_is_shown_later() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    world.send(A, "u2");
+    world.send(B, "u3");
+    world.sync(B);
+    world.answer(worker);
+    world.sync_all();
+    assert_eq!(world.shape(A), "u1 a(u1) u3 a(u3) | u2");
+    world.answer(worker);
+    world.sync_all();
+    assert_eq!(world.shape(B), "u1 a(u1) u3 a(u3) u2 a(u2)");
+}
+
+#[test]
+fn a_message_queued_before_a_pause_is_held_and_one_written_after_it_starts_both() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let mut claim = world.claim(worker).unwrap();
+    world.say(worker, &mut claim, "half");
+    world.sync_all();
+    world.send(A, "u2");
+    assert_eq!(world.see(A).waiting, Some(Waiting::BehindTurn));
+    world.pause(A);
+    world.sync_all();
+    assert_eq!(world.must_end(worker, &claim), Some(MustEnd::Paused));
+    world.end(worker, &claim, RunState::Paused, "pause");
+    world.sync_all();
+    let seen = world.see(B);
+    assert_eq!(seen.status, Status::Paused);
+    assert!(matches!(&seen.reason, Some(Reason::Person { by, .. }) if by == "person1"));
+    assert_eq!(seen.waiting, Some(Waiting::HeldByPause));
+    assert_eq!(world.due(worker), None);
+    world.send(B, "u3");
+    world.sync_all();
+    let work = world.answer(worker);
+    assert_eq!((work.kind, work.answers.len()), (WorkKind::Queue, 2));
+    world.sync_all();
+    assert_eq!(world.shape(A), "u1 half u2 u3 a(u2+u3)");
+    assert_eq!(world.status(A), Status::Active);
+}
+
+#[test]
+fn a_message_queued_before_a_call_asks_is_held_until_the_decisions_run_is_done() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let mut claim = world.claim(worker).unwrap();
+    world.sync_all();
+    world.send(A, "u2");
+    world.call(worker, &mut claim, "c1", Some("{}"), CallState::Waiting);
+    world.end(worker, &claim, RunState::Paused, "approval");
+    world.sync_all();
+    let seen = world.see(A);
+    assert_eq!(seen.reason, Some(Reason::Approval { calls: vec!["c1".into()] }));
+    assert_eq!(seen.waiting, Some(Waiting::HeldByApproval));
+    assert_eq!(world.due(worker), None);
+    world.command(B, Command::Approve { call: "c1".into(), for_session: false }).unwrap();
+    world.sync_all();
+    let mut claim = world.claim(worker).unwrap();
+    assert_eq!(claim.work.kind, WorkKind::Decide);
+    assert!(claim.work.continues.is_some() && claim.work.request.is_none());
+    world.call(worker, &mut claim, "c1", None, CallState::Running);
+    world.sync_all();
+    assert_eq!(world.see(A).status, Status::Streaming);
+    world.result(worker, &mut claim, "c1", "42");
+    world.say(worker, &mut claim, "done");
+    world.end(worker, &claim, RunState::Completed, "end");
+    world.sync_all();
+    assert_eq!(call_states(&world, A), [("c1".to_owned(), ShownCallState::Done)]);
+    assert_eq!(world.shape(A), "u1  done | u2");
+    world.answer(worker);
+    world.sync_all();
+    assert_eq!(world.shape(A), "u1  done u2 a(u2)");
+}
+
+#[test]
+fn a_retry_of_an_earlier_answer_can_be_paused_and_continued() {
+    let (mut world, worker) = two_devices();
+    for text in ["u1", "u2"] {
+        world.send(A, text);
+        world.sync_all();
+        world.answer(worker);
+        world.sync_all();
+    }
+    world.retry(A, "u1");
+    world.sync_all();
+    let mut claim = world.claim(worker).unwrap();
+    world.say(worker, &mut claim, "other");
+    world.sync_all();
+    world.pause(B);
+    world.sync_all();
+    assert_eq!(world.must_end(worker, &claim), Some(MustEnd::Paused));
+    world.end(worker, &claim, RunState::Paused, "pause");
+    world.sync_all();
+    assert_eq!(world.status(A), Status::Paused);
+    world.go_on(A);
+    world.sync_all();
+    let mut claim = world.claim(worker).unwrap();
+    assert_eq!(claim.work.kind, WorkKind::Continue);
+    world.say(worker, &mut claim, " answer");
+    world.end(worker, &claim, RunState::Completed, "end");
+    world.sync_all();
+    assert_eq!(world.shape(B), "u1 other  answer u2 a(u2)");
+    assert_eq!(world.status(B), Status::Active);
+}
+
+#[test]
+fn a_failure_holds_what_was_queued_before_it() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let claim = world.claim(worker).unwrap();
+    world.sync_all();
+    world.send(A, "u2");
+    world.end(worker, &claim, RunState::Failed, "error");
+    world.sync_all();
+    let seen = world.see(A);
+    assert_eq!(seen.status, Status::Failed);
+    assert!(matches!(&seen.reason, Some(Reason::Failed { error }) if error.code == "network"));
+    assert_eq!(seen.waiting, Some(Waiting::HeldByFailure));
+    assert_eq!(world.due(worker), None);
+    // Each of three ways goes on.
+    let stopped: Vec<_> = (0..world.replicas.len()).map(|who| world.replicas[who].clone()).collect();
+    world.retry(A, "u1");
+    world.sync_all();
+    assert_eq!(world.due(worker).unwrap().kind, WorkKind::Retry);
+    world.replicas.clone_from(&stopped);
+    world.go_on(A);
+    world.sync_all();
+    assert_eq!(world.due(worker).unwrap().kind, WorkKind::Continue);
+    world.replicas = stopped;
+    world.send(A, "u3");
+    world.sync_all();
+    assert_eq!(world.due(worker).unwrap().answers.len(), 2);
+}
+
+#[test]
+fn a_pause_and_a_continue_that_saw_it_go_on() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let mut claim = world.claim(worker).unwrap();
+    world.say(worker, &mut claim, "half");
+    world.sync_all();
+    world.pause(A);
+    world.go_on(A);
+    world.sync_all();
+    assert_eq!(world.must_end(worker, &claim), Some(MustEnd::Paused));
+    world.end(worker, &claim, RunState::Paused, "pause");
+    let mut claim = world.claim(worker).unwrap();
+    assert_eq!(claim.work.kind, WorkKind::Continue);
+    assert_eq!(world.must_end(worker, &claim), None);
+    world.say(worker, &mut claim, " whole");
+    world.end(worker, &claim, RunState::Completed, "end");
+    world.sync_all();
+    assert_eq!(world.shape(B), "u1 half  whole");
+    assert_eq!(world.status(B), Status::Active);
+}
+
+#[test]
+fn a_second_pause_that_the_continue_didnt_see_holds() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let claim = world.claim(worker).unwrap();
+    world.sync_all();
+    world.pause(B);
+    world.pause(A);
+    world.go_on(A);
+    world.sync_all();
+    world.end(worker, &claim, RunState::Paused, "pause");
+    world.sync_all();
+    assert_eq!(world.status(A), Status::Paused);
+    assert_eq!(world.due(worker), None);
+    world.go_on(A);
+    world.sync_all();
+    assert_eq!(world.due(worker).unwrap().kind, WorkKind::Continue);
+}
+
+#[test]
+fn a_pause_of_a_dead_run_holds_for_the_run_that_took_it_over() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let mut dead = world.claim(worker).unwrap();
+    world.say(worker, &mut dead, "half");
+    world.sync_all();
+    world.pause(B);
+    world.die();
+    let taken = world.claim(worker).unwrap();
+    assert_eq!(taken.work.kind, WorkKind::TakeOver);
+    world.sync_all();
+    assert_eq!(world.must_end(worker, &taken), Some(MustEnd::Paused));
+    world.end(worker, &taken, RunState::Paused, "pause");
+    world.sync_all();
+    assert_eq!(world.status(A), Status::Paused);
+    assert_eq!(world.shape(A), "u1 half");
+}
+
+#[test]
+fn a_dead_run_under_a_pause_is_closed_without_a_call() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    world.claim(worker).unwrap();
+    world.sync_all();
+    world.pause(A);
+    world.die();
+    assert_eq!(world.status(A), Status::Paused);
+    assert_eq!(world.see(A).turns[0].state, TurnState::Paused);
+    world.sync_all();
+    let close = world.claim(worker).unwrap();
+    assert_eq!((close.work.kind, close.work.model.as_deref()), (WorkKind::Close, None));
+    world.end(worker, &close, RunState::Paused, "pause");
+    world.sync_all();
+    assert_eq!(world.due(worker), None);
+    world.go_on(B);
+    world.sync_all();
+    assert_eq!(world.due(worker).unwrap().kind, WorkKind::Continue);
+}
+
+#[test]
+fn a_persons_name_stands_over_an_automatic_one() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    world.answer(worker);
+    let naming = world.claim(worker).unwrap();
+    assert_eq!(naming.work.kind, WorkKind::Name);
+    world.command(A, Command::Rename { name: "Mine".into() }).unwrap();
+    world::transact(&mut world.replicas[worker], |tx| {
+        skein_engine::session::write::set_auto_name(tx, "Theirs", naming.run.epoch)
+    })
+    .unwrap();
+    world.end(worker, &naming, RunState::Completed, "end");
+    world.sync_all();
+    for who in [A, B, worker] {
+        let (session, seen) = (world.session(who), world.see(who));
+        let id = skein_engine::ids::DocumentId::random();
+        let summary = skein_engine::session::summary::summary(id, &session, &seen, world.now);
+        assert_eq!(summary.name, "Mine");
+    }
+    assert_eq!(world.due(worker), None);
+}
+
+#[test]
+fn a_restored_session_takes_its_new_place() {
+    let (mut world, _) = two_devices();
+    world.command(A, Command::Archive).unwrap();
+    world.sync_all();
+    assert!(world.session(B).archived_at.is_some());
+    world.command(B, Command::Restore { position: "0000000009".into() }).unwrap();
+    world.sync_all();
+    let session = world.session(A);
+    assert_eq!((session.archived_at, session.position.as_deref()), (None, Some("0000000009")));
+    // What isn't archived stays where it is.
+    world.command(A, Command::Restore { position: "0000000010".into() }).unwrap();
+    assert_eq!(world.session(A).position.as_deref(), Some("0000000009"));
+}
+
+// --- Beyond the table ---------------------------------------------------------------------------------------------
+
+fn call_states(world: &World, who: Who) -> Vec<(String, ShownCallState)> {
+    use skein_engine::session::conversation::Content;
+    let seen = world.see(who);
+    let parts = seen.messages.iter().flat_map(|message| &message.parts);
+    let calls = parts.filter_map(|part| match &part.content {
+        Content::ToolCall { id, state, .. } => Some((id.clone(), *state)),
+        _ => None,
+    });
+    calls.collect()
+}
+
+#[test]
+fn a_dead_run_is_taken_over_from_its_last_checkpoint_and_late_words_of_it_are_not_shown() {
+    let (mut world, worker) = two_devices();
+    let other = world.join(
+        skein_engine::session::conversation::WriterKind::Worker,
+        skein_engine::session::conversation::MemberRole::Owner,
+    );
+    world.send(A, "u1");
+    world.sync_all();
+    let mut dead = world.claim(worker).unwrap();
+    world.say(worker, &mut dead, "half");
+    world.sync_all();
+    world.die();
+    let seen = world.see(A);
+    assert_eq!((seen.status, seen.waiting), (Status::Active, Some(Waiting::WorkerLost)));
+    assert_eq!(seen.turns[0].state, TurnState::Lost);
+    let mut taken = world.claim(other).unwrap();
+    assert_eq!(taken.work.kind, WorkKind::TakeOver);
+    assert_eq!(taken.work.model.as_deref(), Some("test/model"));
+    let message = dead.message.clone().unwrap();
+    world::transact(&mut world.replicas[worker], |tx| {
+        skein_engine::session::write::push_chunk(tx, &message, 0, " late")
+    })
+    .unwrap();
+    world.say(worker, &mut dead, "later still");
+    world.say(other, &mut taken, " whole");
+    world.end(other, &taken, RunState::Completed, "end");
+    world.sync_all();
+    for who in [A, B, worker, other] {
+        assert_eq!(world.shape(who), "u1 half  whole");
+    }
+}
+
+#[test]
+fn after_three_take_overs_a_turn_is_given_up() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let mut kinds = Vec::new();
+    for _ in 0..5 {
+        let claim = world.claim(worker).unwrap();
+        kinds.push(claim.work.kind);
+        if claim.work.kind == WorkKind::GiveUp {
+            world.end(worker, &claim, RunState::Failed, "lost");
+        }
+        world.die();
+    }
+    use WorkKind::{GiveUp, Queue, TakeOver};
+    assert_eq!(kinds, [Queue, TakeOver, TakeOver, TakeOver, GiveUp]);
+    world.sync_all();
+    assert_eq!(world.status(A), Status::Failed);
+    // A person's continue gives it three more.
+    world.go_on(A);
+    world.sync_all();
+    world.claim(worker).unwrap();
+    world.die();
+    assert_eq!(world.due(worker).unwrap().kind, TakeOver);
+}
+
+#[test]
+fn a_call_that_was_running_when_its_worker_died_is_in_doubt_and_the_first_approval_doesnt_answer_that() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let mut claim = world.claim(worker).unwrap();
+    world.call(worker, &mut claim, "c1", Some("{\"x\":1}"), CallState::Waiting);
+    world.end(worker, &claim, RunState::Paused, "approval");
+    world.sync_all();
+    world.command(A, Command::Approve { call: "c1".into(), for_session: false }).unwrap();
+    world.sync_all();
+    let mut claim = world.claim(worker).unwrap();
+    assert!(world.see(worker).decisions.contains_key("c1"));
+    world.call(worker, &mut claim, "c1", None, CallState::Running);
+    world.sync_all();
+    assert_eq!(call_states(&world, A), [("c1".to_owned(), ShownCallState::Running)]);
+    world.die();
+    assert_eq!(call_states(&world, A), [("c1".to_owned(), ShownCallState::InDoubt)]);
+    let mut taken = world.claim(worker).unwrap();
+    assert_eq!(taken.work.kind, WorkKind::TakeOver);
+    world.call(worker, &mut taken, "c1", None, CallState::InDoubt);
+    world.end(worker, &taken, RunState::Paused, "approval");
+    world.sync_all();
+    assert_eq!(world.due(worker), None);
+    assert_eq!(world.see(A).reason, Some(Reason::Approval { calls: vec!["c1".into()] }));
+    world.command(A, Command::Deny { call: "c1".into(), reason: Some("no".into()) }).unwrap();
+    world.command(B, Command::Approve { call: "c1".into(), for_session: false }).unwrap();
+    world.sync_all();
+    assert_eq!(world.due(worker).unwrap().kind, WorkKind::Decide);
+    use skein_engine::session::conversation::Decision;
+    assert!(matches!(&world.see(worker).decisions["c1"], Decision::Denied { reason: Some(why), .. } if why == "no"));
+}
+
+#[test]
+fn a_run_goes_on_only_when_all_its_waiting_calls_are_decided() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let mut claim = world.claim(worker).unwrap();
+    world.call(worker, &mut claim, "c1", Some("{}"), CallState::Waiting);
+    world.call(worker, &mut claim, "c2", Some("{}"), CallState::Waiting);
+    world.end(worker, &claim, RunState::Paused, "approval");
+    world.sync_all();
+    world.command(A, Command::Approve { call: "c1".into(), for_session: true }).unwrap();
+    world.sync_all();
+    assert_eq!(world.due(worker), None);
+    assert_eq!(world.see(A).stops, ["c2"]);
+    assert!(world.see(A).allowed_tools.contains("tool"));
+    assert_eq!(world.command(A, Command::Continue), Err(CommandError::CallWaits));
+    assert_eq!(
+        world.command(A, Command::Approve { call: "c1".into(), for_session: false }),
+        Err(CommandError::NotWaiting)
+    );
+    world.command(B, Command::Deny { call: "c2".into(), reason: None }).unwrap();
+    world.sync_all();
+    assert_eq!(world.due(worker).unwrap().kind, WorkKind::Decide);
+}
+
+#[test]
+fn a_message_instead_of_a_decision_cancels_the_call() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let mut claim = world.claim(worker).unwrap();
+    world.call(worker, &mut claim, "c1", Some("{}"), CallState::Waiting);
+    world.end(worker, &claim, RunState::Paused, "approval");
+    world.sync_all();
+    world.command(B, Command::Send { text: "later".into(), queue: true }).unwrap();
+    world.sync_all();
+    assert_eq!(world.due(worker), None);
+    world.send(A, "no, this");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    assert_eq!(call_states(&world, A), [("c1".to_owned(), ShownCallState::Cancelled)]);
+    assert_eq!(
+        world.command(A, Command::Approve { call: "c1".into(), for_session: false }),
+        Err(CommandError::NotWaiting)
+    );
+}
+
+#[test]
+fn a_pause_over_decided_calls_waits_for_its_continue() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let mut claim = world.claim(worker).unwrap();
+    world.sync_all();
+    world.pause(B);
+    world.call(worker, &mut claim, "c1", Some("{}"), CallState::Waiting);
+    world.end(worker, &claim, RunState::Paused, "approval");
+    world.sync_all();
+    world.command(A, Command::Approve { call: "c1".into(), for_session: false }).unwrap();
+    world.sync_all();
+    assert_eq!(world.due(worker), None);
+    assert!(matches!(world.see(A).reason, Some(Reason::Person { .. })));
+    world.go_on(A);
+    world.sync_all();
+    assert_eq!(world.due(worker).unwrap().kind, WorkKind::Continue);
+    world.claim(worker).unwrap();
+    assert!(world.see(worker).decisions.contains_key("c1"));
+}
+
+#[test]
+fn a_queued_message_can_be_removed_and_an_answered_one_not() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.send(A, "u2");
+    let u2 = id_of(&world.session(A), "u2");
+    world.command(A, Command::Remove { message: u2 }).unwrap();
+    assert_eq!(world.shape(A), "| u1");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    assert_eq!(world.shape(B), "u1 a(u1)");
+    let u1 = id_of(&world.session(A), "u1");
+    assert_eq!(world.command(A, Command::Remove { message: u1 }), Err(CommandError::NotQueued));
+    let unknown = world.command(A, Command::Remove { message: "none".into() });
+    assert!(matches!(unknown, Err(CommandError::Unknown { what: "message", .. })));
+}
+
+#[test]
+fn a_command_that_cant_be_done_says_why() {
+    let (mut world, worker) = two_devices();
+    let send = |text: &str| Command::Send { text: text.into(), queue: false };
+    let rename = |name: &str| Command::Rename { name: name.into() };
+    assert_eq!(world.command(A, send(" \n")), Err(CommandError::Empty));
+    assert_eq!(world.command(A, send(&"x".repeat((1 << 20) + 1))), Err(CommandError::TooLong));
+    assert_eq!(world.command(A, rename("")), Err(CommandError::Empty));
+    assert_eq!(world.command(A, rename("a\nb")), Err(CommandError::BadName));
+    assert_eq!(world.command(A, rename(&"é".repeat(201))), Err(CommandError::BadName));
+    assert_eq!(world.command(A, rename(&"é".repeat(200))).map(|_| ()), Ok(()));
+    assert_eq!(world.command(A, Command::Pause), Err(CommandError::NothingStreams));
+    assert_eq!(world.command(A, Command::Continue), Err(CommandError::NothingStopped));
+    assert_eq!(world.command(A, Command::Retry { message: None }), Err(CommandError::NothingAnswered));
+    let approve = world.command(A, Command::Approve { call: "none".into(), for_session: false });
+    assert!(matches!(approve, Err(CommandError::Unknown { what: "call", .. })));
+    world.send(A, "u1");
+    world.sync_all();
+    world.answer(worker);
+    world.sync_all();
+    assert_eq!(world.command(A, Command::Pause), Err(CommandError::NothingStreams));
+    assert_eq!(world.command(A, Command::Continue), Err(CommandError::NothingStopped));
+}
+
+#[test]
+fn a_worker_waits_for_nothing_offline_and_says_so() {
+    let (mut world, _) = two_devices();
+    world.send(A, "u1");
+    assert_eq!(world.see(A).waiting, Some(Waiting::Due));
+    world.workers = Some(0);
+    assert_eq!(world.see(A).waiting, Some(Waiting::NoWorker));
+    world.workers = None;
+    assert_eq!(world.see(A).waiting, Some(Waiting::Offline));
+}
+
+#[test]
+fn a_title_is_due_once_after_the_first_completed_turn() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let claim = world.claim(worker).unwrap();
+    assert_eq!(world.due(worker), None);
+    world.end(worker, &claim, RunState::Failed, "error");
+    assert_eq!(world.due(worker), None);
+    world.sync_all();
+    world.go_on(A);
+    world.sync_all();
+    world.answer(worker);
+    let naming = world.claim(worker).unwrap();
+    assert_eq!((naming.work.kind, naming.work.turn.as_str()), (WorkKind::Name, "name"));
+    assert_eq!(world.must_end(worker, &naming), None);
+    // It is never shown, and gives way to other work.
+    world.sync_all();
+    world.send(A, "u2");
+    world.sync_all();
+    assert_eq!(world.must_end(worker, &naming), Some(MustEnd::Overtaken));
+    world.end(worker, &naming, RunState::Failed, "overtaken");
+    assert_eq!(world.answer(worker).kind, WorkKind::Queue);
+    let naming = world.claim(worker).unwrap();
+    assert_eq!(naming.work.kind, WorkKind::Name);
+    world::transact(&mut world.replicas[worker], |tx| {
+        skein_engine::session::write::set_auto_name(tx, "A title", naming.run.epoch)
+    })
+    .unwrap();
+    world.end(worker, &naming, RunState::Completed, "end");
+    world.sync_all();
+    assert_eq!(world.due(worker), None);
+    assert_eq!(world.see(A).auto_title.as_deref(), Some("A title"));
+    assert_eq!(world.see(A).turns.len(), 2);
+}
+
+#[test]
+fn a_deleted_session_starts_nothing_and_stops_what_runs() {
+    use automerge::transaction::Transactable;
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let claim = world.claim(worker).unwrap();
+    world.sync_all();
+    world::transact(&mut world.replicas[A], |tx| tx.put(automerge::ROOT, "deletedAt", 1_i64)).unwrap();
+    world.sync_all();
+    assert_eq!(world.must_end(worker, &claim), Some(MustEnd::Paused));
+    world.die();
+    assert_eq!(world.due(worker), None);
+}
