@@ -129,11 +129,6 @@ impl Tails {
         self.epoch
     }
 
-    /// Every part with live text, by (message, part).
-    pub fn parts(&self) -> impl Iterator<Item = (&str, u64, &Tail)> {
-        self._parts.iter().map(|((message, part), tail)| (message.as_str(), *part, tail))
-    }
-
     /// The run has ended or another epoch has begun: nothing live is left.
     pub fn clear(&mut self) {
         self.parts.clear();
