@@ -88,16 +88,16 @@ impl Client {
     /// Opens the replica and begins to connect.
     pub async fn open(config: ClientConfig) -> Result<Self, ClientError> {
         let address = Address::parse(&config.relay).map_err(ClientError::Relay)?;
-        let (folder, unsent) = match config.data.clone() {
-            None => (None, Vec::new()),
+        let (folder, unsent, stored) = match config.data.clone() {
+            None => (None, Vec::new(), Vec::new()),
             Some(path) => {
                 let opened = tokio::task::spawn_blocking(move || {
                     let folder = Folder::open(&path)?;
-                    let unsent = folder.store.unsent()?;
-                    Ok::<_, StoreError>((folder, unsent))
+                    let (unsent, stored) = (folder.store.unsent()?, folder.store.stored()?);
+                    Ok::<_, StoreError>((folder, unsent, stored))
                 });
-                let (folder, unsent) = opened.await.map_err(|_| ClientError::Closing)??;
-                (Some(folder), unsent)
+                let (folder, unsent, stored) = opened.await.map_err(|_| ClientError::Closing)??;
+                (Some(folder), unsent, stored)
             }
         };
         // A replica that has never met a relay is its own until it does; without a folder there is nothing to be kept.
@@ -112,9 +112,12 @@ impl Client {
             for (document, rows) in kept.writers {
                 device.restore_writers(document, rows);
             }
+            let listed: BTreeSet<DocumentId> = kept.rows.iter().map(|row| row.document).collect();
             let mut effects = device.restore_catalog(kept.rows, kept.cursor);
-            // What is unsent shows in every list, and is sent as soon as there is a link.
-            for document in unsent {
+            // What is unsent shows in every list, and is sent as soon as there is a link. What the copy of the catalog
+            // doesn't list would show nowhere otherwise.
+            let unlisted = stored.into_iter().filter(|document| !listed.contains(document));
+            for document in unsent.into_iter().chain(unlisted) {
                 effects += device.open(now, document);
             }
             effects

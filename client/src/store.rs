@@ -76,6 +76,11 @@ impl FileStore {
         Ok(documents)
     }
 
+    /// Every document that is here.
+    pub fn stored(&self) -> Result<Vec<DocumentId>, StoreError> {
+        names(&self.inner.documents)
+    }
+
     /// The relay has everything of this document that was appended by this process or read by it.
     pub async fn sent(&self, document: DocumentId) -> Result<(), StoreError> {
         self.blocking(move |inner| inner.sent(document)).await

@@ -317,6 +317,11 @@ impl Device {
         self.replicas.get(&document).is_some_and(|replica| !replica.refused.is_empty())
     }
 
+    /// Whether any document is still being read from the store.
+    pub fn is_loading(&self) -> bool {
+        self.replicas.values().any(Replica::is_loading)
+    }
+
     /// Whether the replica holds all of these changes.
     pub fn holds(&self, document: DocumentId, heads: &[ChangeHash]) -> bool {
         self.replicas.get(&document).is_some_and(|replica| replica.holds(heads))
