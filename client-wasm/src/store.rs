@@ -1,0 +1,219 @@
+//! What a device keeps in IndexedDB: changes, the catalog's rows, who wrote what, and who it is. One database for each
+//! workspace, named by its document, so that a replica is never offered to another.
+//!
+//! Object stores, all of bytes: `records` by [document, hash], `documents` by document (1 while it holds changes that the
+//! relay may not have), `rows` and `writers` by document, `meta` by name. What is in CBOR is the engine's own wire format.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
+
+use js_sys::Array;
+use serde::{Deserialize, Serialize};
+use skein_engine::graph::change::ParsedChange;
+use skein_engine::ids::{DocumentId, Principal, Scope, Timestamp};
+use skein_engine::storage::Record;
+use skein_engine::wire::catalog::{Row, Welcome, WriterRow};
+use skein_engine::wire::cbor;
+use wasm_bindgen::JsValue;
+
+use crate::browser::now;
+use crate::database::{Database, DatabaseError, Durability, Write, under};
+
+const RECORDS: &str = "records";
+const DOCUMENTS: &str = "documents";
+const ROWS: &str = "rows";
+const WRITERS: &str = "writers";
+const META: &str = "meta";
+const STORES: &[&str] = &[RECORDS, DOCUMENTS, ROWS, WRITERS, META];
+
+const SENT: u8 = 0;
+const UNSENT: u8 = 1;
+
+/// See the module.
+pub struct Store {
+    database: Database,
+    last: Cell<u64>,
+}
+
+/// A change as it is kept; the rest of its record is read from its bytes.
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    /// Where it stands among the changes of its document: after its deps.
+    n: u64,
+    scope: Scope,
+    from: Principal,
+    bytes: bytes::Bytes,
+}
+
+/// What an earlier start has left.
+#[derive(Default)]
+pub struct Left {
+    /// Rows of the catalog.
+    pub rows: Vec<Row>,
+    /// Up to where they are complete.
+    pub cursor: u64,
+    /// Who wrote which document.
+    pub writers: Vec<(DocumentId, Vec<WriterRow>)>,
+    /// Documents with changes that the relay may not have, and those that the catalog doesn't list.
+    pub to_open: BTreeSet<DocumentId>,
+    /// When the relay was last heard.
+    pub last_contact: Option<Timestamp>,
+}
+
+/// What has changed of the catalog since it was last kept.
+#[derive(Default)]
+pub struct CatalogWrites {
+    /// New or changed.
+    pub rows: Vec<Row>,
+    /// Gone.
+    pub removed: Vec<DocumentId>,
+    /// Up to where the rows are complete.
+    pub cursor: u64,
+    /// Who wrote which document, where that is new.
+    pub writers: Vec<(DocumentId, Vec<WriterRow>)>,
+    /// Who this device is.
+    pub identity: Option<Welcome>,
+    /// When the relay was last heard.
+    pub last_contact: Option<Timestamp>,
+    /// Documents of which the relay has everything.
+    pub sent: Vec<DocumentId>,
+}
+
+impl Store {
+    /// Opens the database of a workspace, or makes it.
+    pub async fn open(workspace: DocumentId) -> Result<Self, DatabaseError> {
+        Ok(Self { database: Database::open(&name(workspace), STORES).await?, last: Cell::new(0) })
+    }
+
+    /// Deletes it.
+    pub async fn delete(workspace: DocumentId) -> Result<(), DatabaseError> {
+        Database::delete(&name(workspace)).await
+    }
+
+    /// Appends changes, each after its deps. `own`: documents with changes that the relay may not have. Durable on
+    /// return, through a power cut too if there are any such.
+    pub async fn append(&self, group: &[Record], own: &BTreeSet<DocumentId>) -> Result<(), DatabaseError> {
+        let mut writes = Vec::new();
+        let mut documents = BTreeSet::new();
+        for record in group {
+            let id = record.document.to_string();
+            let kept = Kept {
+                n: self.next(),
+                scope: record.scope.clone(),
+                from: record.received_from.clone(),
+                bytes: record.bytes.clone(),
+            };
+            let key = Array::of2(&id.as_str().into(), &record.hash.to_string().into()).into();
+            writes.push(Write::Add { store: RECORDS, key, value: cbor::encode(&kept) });
+            documents.insert(record.document);
+        }
+        for id in documents {
+            let key = JsValue::from_str(&id.to_string());
+            writes.push(match own.contains(&id) {
+                true => Write::Put { store: DOCUMENTS, key, value: vec![UNSENT] },
+                false => Write::Add { store: DOCUMENTS, key, value: vec![SENT] },
+            });
+        }
+        self.database.write(writes, if own.is_empty() { Durability::Relaxed } else { Durability::Strict }).await
+    }
+
+    /// Every change of a document, each after its deps. What can't be read is left out: the relay has it, or nobody.
+    pub async fn scan(&self, document: DocumentId) -> Result<Vec<Record>, DatabaseError> {
+        let values = self.database.all(RECORDS, Some(&under(&document.to_string())?)).await?;
+        let mut kept: Vec<Kept> = values.iter().filter_map(|value| cbor::decode(value).ok()).collect();
+        kept.sort_by_key(|kept| kept.n);
+        Ok(kept.into_iter().filter_map(|kept| record(document, kept)).collect())
+    }
+
+    /// Who this device is, as last heard.
+    pub async fn identity(&self) -> Result<Option<Welcome>, DatabaseError> {
+        self.meta("identity").await
+    }
+
+    /// Everything but the documents.
+    pub async fn left(&self) -> Result<Left, DatabaseError> {
+        let rows: Vec<Row> = decode_all(&self.database.all(ROWS, None).await?);
+        let writers = decode_all(&self.database.all(WRITERS, None).await?);
+        let listed: BTreeSet<DocumentId> = rows.iter().map(|row| row.document).collect();
+        let mut to_open = BTreeSet::new();
+        // Keys and values of one object store come in the same order.
+        let keys = self.database.keys(DOCUMENTS).await?;
+        let marks = self.database.all(DOCUMENTS, None).await?;
+        for (key, mark) in keys.iter().zip(marks) {
+            let Ok(id) = key.parse() else { continue };
+            if mark == [UNSENT] || !listed.contains(&id) {
+                to_open.insert(id);
+            }
+        }
+        Ok(Left {
+            rows,
+            cursor: self.meta("cursor").await?.unwrap_or(0),
+            writers,
+            to_open,
+            last_contact: self.meta("contact").await?,
+        })
+    }
+
+    /// Keeps what has changed of the catalog.
+    pub async fn keep(&self, catalog: CatalogWrites) -> Result<(), DatabaseError> {
+        let CatalogWrites { rows, removed, cursor, writers, identity, last_contact, sent } = catalog;
+        let key = |id: DocumentId| JsValue::from_str(&id.to_string());
+        let mut writes = vec![put(META, "cursor".into(), &cursor)];
+        writes.extend(rows.iter().map(|row| put(ROWS, key(row.document), row)));
+        writes.extend(removed.into_iter().map(|id| Write::Delete { store: ROWS, key: key(id) }));
+        writes.extend(writers.iter().map(|of| put(WRITERS, key(of.0), of)));
+        writes.extend(identity.iter().map(|identity| put(META, "identity".into(), identity)));
+        writes.extend(last_contact.iter().map(|time| put(META, "contact".into(), time)));
+        writes.extend(sent.into_iter().map(|id| Write::Put { store: DOCUMENTS, key: key(id), value: vec![SENT] }));
+        self.database.write(writes, Durability::Relaxed).await
+    }
+
+    async fn meta<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, DatabaseError> {
+        Ok(self.database.get(META, &name.into()).await?.and_then(|value| cbor::decode(&value).ok()))
+    }
+
+    /// Grows with time across starts, and within one even where the clock is set back.
+    fn next(&self) -> u64 {
+        let n = (now().0 * 1000).max(self.last.get() + 1);
+        self.last.set(n);
+        n
+    }
+}
+
+/// What has changed between what is kept and what is.
+pub fn changed_rows(kept: &mut BTreeMap<DocumentId, Row>, rows: Vec<Row>) -> (Vec<Row>, Vec<DocumentId>) {
+    let present: BTreeSet<DocumentId> = rows.iter().map(|row| row.document).collect();
+    let removed: Vec<DocumentId> = kept.keys().filter(|id| !present.contains(id)).copied().collect();
+    for id in &removed {
+        kept.remove(id);
+    }
+    let changed: Vec<Row> = rows.into_iter().filter(|row| kept.get(&row.document) != Some(row)).collect();
+    kept.extend(changed.iter().map(|row| (row.document, row.clone())));
+    (changed, removed)
+}
+
+fn name(workspace: DocumentId) -> String {
+    ["skein/", &workspace.to_string()].concat()
+}
+
+fn put<T: Serialize>(store: &'static str, key: JsValue, value: &T) -> Write {
+    Write::Put { store, key, value: cbor::encode(value) }
+}
+
+fn decode_all<T: serde::de::DeserializeOwned>(values: &[Vec<u8>]) -> Vec<T> {
+    values.iter().filter_map(|value| cbor::decode(value).ok()).collect()
+}
+
+fn record(document: DocumentId, kept: Kept) -> Option<Record> {
+    let change = ParsedChange::parse(kept.bytes).ok()?;
+    Some(Record {
+        scope: kept.scope,
+        document,
+        hash: change.hash,
+        deps: change.deps,
+        actor: change.actor,
+        seq: change.seq,
+        received_from: kept.from,
+        bytes: change.bytes,
+    })
+}
