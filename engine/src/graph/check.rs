@@ -218,6 +218,11 @@ impl Operations<'_> {
         if op.action == columns::MARK && kind != columns::MAKE_TEXT {
             return Err(reference("a mark is not in a text"));
         }
+        // Two values of one element of a text, of which the lower goes: automerge 0.12 panics making the patch (`expose`
+        // in its `change/batch.rs`). Nobody needs them: a text is spliced.
+        if kind == columns::MAKE_TEXT && !op.insert && op.action != columns::DELETE {
+            return Err(Refusal::new("text", "an element of a text is overwritten, not spliced"));
+        }
         let number = self.graph.index.push(op.action, op.insert, object, key);
         self.check_mark(op, number, object)
     }

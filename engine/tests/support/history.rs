@@ -107,7 +107,15 @@ fn edit_once(rng: &mut StdRng, tx: &mut Transaction<'_>) -> Result<(), Automerge
                     tx.mark(&object, Mark::new((*name).to_owned(), scalar(rng), start, end), expand)?;
                 }
             }
-            6 => drop(tx.split_block(&object, rng.random_range(0..=length))?),
+            6 => {
+                let at = rng.random_range(0..=length);
+                tx.split_block(&object, at)?;
+                match rng.random_range(0..4) {
+                    0 => drop(tx.replace_block(&object, at)?),
+                    1 => tx.join_block(&object, at)?,
+                    _ => {}
+                }
+            }
             _ => {
                 let text = tx.text(&object)?;
                 tx.update_text(&object, &text.replace('a', "o"))?;
