@@ -1,0 +1,223 @@
+//! Blobs: preambles, attachments, large tool results, by the SHA-256 of their content, apart for each workspace.
+//!
+//! A blob is written beside its place while its hash is computed, and gets its name only when the hash is right and the
+//! bytes are durable. Invariant: a file with a hash for a name has that content.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use sha2::{Digest, Sha256};
+use tokio::fs::{self, File};
+use tokio::io::AsyncWriteExt;
+
+use crate::durable;
+
+/// The largest blob, in bytes.
+pub const MAX_BYTES: u64 = 64 << 20;
+/// The ending of what is being written.
+const PARTIAL: &str = "part";
+
+/// A blob's name: SHA-256 of its content, as 64 lower-case hex digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BlobId([u8; 32]);
+
+impl BlobId {
+    /// Reads the hex.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut hash = [0; 32];
+        let lower = text.bytes().all(|byte| !byte.is_ascii_uppercase());
+        (lower && hex::decode_to_slice(text, &mut hash).is_ok()).then_some(Self(hash))
+    }
+
+    /// The name of this content.
+    #[cfg(test)]
+    pub fn of(content: &[u8]) -> Self {
+        Self(Sha256::digest(content).into())
+    }
+}
+
+impl std::fmt::Display for BlobId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// Why a blob was not stored.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// Its content has another hash.
+    #[error("the content has the SHA-256 {0}, not the one in the address")]
+    Hash(BlobId),
+    /// It is too large.
+    #[error("a blob may have {MAX_BYTES} bytes")]
+    TooLarge,
+    /// The sender stopped.
+    #[error("the upload broke off: {0}")]
+    Upload(String),
+    /// The disk.
+    #[error("the blob can't be stored: {0}")]
+    Io(#[from] io::Error),
+}
+
+/// Whether a blob was new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is stored now.
+    Created,
+    /// It was there.
+    Known,
+}
+
+/// See the module.
+#[derive(Clone, Debug)]
+pub struct Blobs {
+    folder: PathBuf,
+}
+
+impl Blobs {
+    /// Blobs in this folder. What was being written when the relay stopped is removed.
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        for workspace in std::fs::read_dir(folder)? {
+            let Ok(files) = std::fs::read_dir(workspace?.path()) else { continue };
+            for file in files {
+                let path = file?.path();
+                if path.extension().is_some_and(|ending| ending == PARTIAL) {
+                    std::fs::remove_file(path)?;
+                }
+            }
+        }
+        Ok(Self { folder: folder.to_owned() })
+    }
+
+    /// Stores a blob. Durable on return.
+    pub async fn put<E: std::fmt::Display>(
+        &self,
+        workspace: &str,
+        id: BlobId,
+        content: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<Put, BlobError> {
+        let folder = self.folder.join(workspace);
+        let path = folder.join(id.to_string());
+        if fs::try_exists(&path).await? {
+            return Ok(Put::Known);
+        }
+        fs::create_dir_all(&folder).await?;
+        let partial = folder.join(format!("{}.{PARTIAL}", skein_engine::ids::random_id()));
+        let stored = self.write(&partial, id, content).await;
+        if let Err(error) = stored {
+            let _ = fs::remove_file(&partial).await;
+            return Err(error);
+        }
+        fs::rename(&partial, &path).await?;
+        let parent = self.folder.clone();
+        let synced = tokio::task::spawn_blocking(move || {
+            durable::sync_folder(&folder)?;
+            durable::sync_folder(&parent)
+        });
+        synced.await.map_err(io::Error::other)??;
+        Ok(Put::Created)
+    }
+
+    async fn write<E: std::fmt::Display>(
+        &self,
+        path: &Path,
+        id: BlobId,
+        content: impl Stream<Item = Result<Bytes, E>>,
+    ) -> Result<(), BlobError> {
+        let mut file = File::create(path).await?;
+        let mut hash = Sha256::new();
+        let mut size = 0;
+        let mut content = std::pin::pin!(content);
+        while let Some(bytes) = content.next().await {
+            let bytes = bytes.map_err(|error| BlobError::Upload(error.to_string()))?;
+            size += bytes.len() as u64;
+            if size > MAX_BYTES {
+                return Err(BlobError::TooLarge);
+            }
+            hash.update(&bytes);
+            file.write_all(&bytes).await?;
+        }
+        let found = BlobId(hash.finalize().into());
+        if found != id {
+            return Err(BlobError::Hash(found));
+        }
+        file.flush().await?;
+        file.sync_all().await?;
+        Ok(())
+    }
+
+    /// Opens a blob for reading; `None` if it isn't here. With its size in bytes.
+    pub async fn get(&self, workspace: &str, id: BlobId) -> io::Result<Option<(File, u64)>> {
+        match File::open(self.folder.join(workspace).join(id.to_string())).await {
+            Ok(file) => {
+                let size = file.metadata().await?.len();
+                Ok(Some((file, size)))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::stream;
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    fn pieces(content: &[u8]) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        let pieces: Vec<_> = content.chunks(3).map(|piece| Ok(Bytes::copy_from_slice(piece))).collect();
+        stream::iter(pieces)
+    }
+
+    #[tokio::test]
+    async fn a_blob_comes_back_as_it_went_in_and_only_in_its_workspace() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let id = BlobId::of(b"some content");
+        assert_eq!(blobs.put("w", id, pieces(b"some content")).await.unwrap(), Put::Created);
+        assert_eq!(blobs.put("w", id, pieces(b"some content")).await.unwrap(), Put::Known);
+        let (mut file, size) = blobs.get("w", id).await.unwrap().unwrap();
+        let mut content = String::new();
+        file.read_to_string(&mut content).await.unwrap();
+        assert_eq!((content.as_str(), size), ("some content", 12));
+        assert!(blobs.get("other", id).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_does_not_match_its_name_or_breaks_off_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let id = BlobId::of(b"some content");
+        let wrong = blobs.put("w", id, pieces(b"other content")).await;
+        assert!(matches!(wrong, Err(BlobError::Hash(found)) if found == BlobId::of(b"other content")));
+        let broken = stream::iter([Ok(Bytes::from_static(b"some")), Err("gone")]);
+        assert!(matches!(blobs.put("w", id, broken).await, Err(BlobError::Upload(_))));
+        assert!(blobs.get("w", id).await.unwrap().is_none());
+        assert_eq!(std::fs::read_dir(folder.path().join("w")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_blob_that_is_too_large_is_cut_off() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path()).unwrap();
+        let mebibyte = Bytes::from(vec![0; 1 << 20]);
+        let endless = stream::repeat_with(move || Ok::<_, Infallible>(mebibyte.clone()));
+        assert!(matches!(blobs.put("w", BlobId::of(b""), endless).await, Err(BlobError::TooLarge)));
+    }
+
+    #[test]
+    fn only_lower_case_hex_of_the_right_length_is_a_name() {
+        let good = BlobId::of(b"x").to_string();
+        assert_eq!(BlobId::parse(&good), Some(BlobId::of(b"x")));
+        for bad in ["", "../../etc/passwd", &good[1..], &good.to_uppercase(), &format!("{good}0")] {
+            assert_eq!(BlobId::parse(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! The catalog: one task that owns the rows of every workspace, who follows them, which workers are connected and which
+//! of them runs what. Frames of `/catalog` come in from sockets, rows from the projector, writers from the commit task.
+//!
+//! [`rows`] is the order of changes, [`claims`] what workers ask. A connection that doesn't keep up gets no queue of
+//! rows: it is remembered how far it got, and it is sent the rest, as it then is, when it has drained.
+
+mod claims;
+pub mod rows;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use skein_engine::ids::{DocumentId, Epoch, PeerId, Scope};
+use skein_engine::session::conversation::{Status, WriterKind};
+use skein_engine::sync::ConnectionId;
+use skein_engine::wire::catalog::{FromRelay, Member, Offer, Row, ToRelay, VERSION, Welcome, WriterRow};
+use skein_engine::wire::cbor;
+use tokio::sync::mpsc;
+
+use crate::accounts::{Accounts, Caller};
+use crate::clock;
+use crate::commit::NewWriters;
+use crate::connection::{Event, Inbox};
+use crate::hub::HubHandle;
+use crate::lease::Leases;
+use crate::outgoing::{Outgoing, Pushed};
+use crate::projector::{Projected, ProjectorHandle};
+use crate::store::StoreError;
+use crate::store::ledger::Ledger;
+use crate::store::log::Log;
+use rows::Rows;
+
+/// Rows in one message.
+const PAGE: usize = 200;
+/// Documents whose writers one connection may follow.
+const MAX_FOLLOWED: usize = 20_000;
+
+type Key = (Scope, DocumentId);
+
+/// From a socket.
+#[derive(Debug)]
+pub enum Frame {
+    /// A connection whose token is good.
+    Connect(ConnectionId, Box<Caller>, Outgoing),
+    /// Something of it.
+    Event(ConnectionId, Event),
+}
+
+/// From within the relay.
+enum Ask {
+    Projected(Box<Projected>),
+    Writers(NewWriters),
+    Begun { key: Key, epoch: Epoch, connection: ConnectionId, ask: u64, outcome: Result<(), String> },
+    Stop,
+}
+
+/// The way to the task.
+#[derive(Clone)]
+pub struct CatalogHandle {
+    /// For sockets.
+    pub frames: Inbox<Frame>,
+    asks: mpsc::UnboundedSender<Ask>,
+}
+
+impl CatalogHandle {
+    /// A document's row has been derived.
+    pub fn projected(&self, projected: Projected) {
+        let _ = self.asks.send(Ask::Projected(Box::new(projected)));
+    }
+
+    /// These actors are known now.
+    pub fn writers(&self, writers: NewWriters) {
+        if !writers.is_empty() {
+            let _ = self.asks.send(Ask::Writers(writers));
+        }
+    }
+
+    /// Ends the task.
+    pub fn stop(&self) {
+        let _ = self.asks.send(Ask::Stop);
+    }
+}
+
+/// The task's ends of its channels.
+pub struct Mailbox {
+    frames: mpsc::Receiver<Frame>,
+    asks: mpsc::UnboundedReceiver<Ask>,
+}
+
+/// The way to the task, which is started once the others that it needs are.
+pub fn channel() -> (CatalogHandle, Mailbox) {
+    let (frames, frames_end) = Inbox::new();
+    let (asks, asks_end) = mpsc::unbounded_channel();
+    (CatalogHandle { frames, asks }, Mailbox { frames: frames_end, asks: asks_end })
+}
+
+/// The task.
+pub struct Catalog {
+    accounts: std::sync::Arc<Accounts>,
+    hub: HubHandle,
+    projector: ProjectorHandle,
+    log: Log,
+    ledger: Ledger,
+    asks: mpsc::UnboundedSender<Ask>,
+    rows: HashMap<Scope, Rows>,
+    offers: HashMap<Scope, BTreeMap<ConnectionId, Offer>>,
+    connections: HashMap<ConnectionId, Connection>,
+    leases: Leases,
+    /// Scopes with rows that not everyone was sent.
+    unsent: HashSet<Scope>,
+}
+
+struct Connection {
+    caller: Caller,
+    scope: Scope,
+    outgoing: Outgoing,
+    /// Once it has said hello.
+    peer: Option<PeerId>,
+    /// What it was sent.
+    cursor: u64,
+    /// It must forget what it has, since its cursor was unknown.
+    reset: bool,
+    /// It hasn't been told yet that it is up to date.
+    behind: bool,
+    congested: bool,
+    follows: HashSet<DocumentId>,
+}
+
+/// A row as it is kept in the log.
+#[derive(Serialize, Deserialize)]
+struct SavedRow {
+    cursor: u64,
+    row: Row,
+}
+
+impl Catalog {
+    /// Reads the saved rows, and the claims that were live when the relay stopped. Blocks.
+    pub fn open(
+        handle: &CatalogHandle,
+        accounts: std::sync::Arc<Accounts>,
+        hub: HubHandle,
+        projector: ProjectorHandle,
+        log: Log,
+        ledger: Ledger,
+    ) -> Result<Self, StoreError> {
+        let mut saved: HashMap<Scope, Vec<(u64, Row)>> = HashMap::new();
+        let mut stale: HashSet<Key> = log.uncovered()?.into_iter().collect();
+        for entry in log.rows()? {
+            let Ok(SavedRow { cursor, row }) = cbor::decode::<SavedRow>(&entry.row) else {
+                stale.insert(entry.key);
+                continue;
+            };
+            // Its lease may have ended while nobody looked.
+            if row.summary.as_ref().is_some_and(|summary| summary.status == Status::Streaming) {
+                stale.insert(entry.key.clone());
+            }
+            saved.entry(entry.key.0).or_default().push((cursor, row));
+        }
+        let now = clock::now();
+        let mut rows: HashMap<Scope, Rows> =
+            saved.into_iter().map(|(scope, saved)| (scope, Rows::new(now, saved))).collect();
+        for workspace in accounts.workspaces() {
+            rows.entry(workspace.scope()).or_insert_with(|| Rows::new(now, Vec::new()));
+        }
+        let mut catalog = Self {
+            accounts,
+            hub,
+            projector,
+            log,
+            ledger,
+            asks: handle.asks.clone(),
+            rows,
+            offers: HashMap::new(),
+            connections: HashMap::new(),
+            leases: Leases::default(),
+            unsent: HashSet::new(),
+        };
+        catalog.restore_claims()?;
+        let group = catalog.log.group();
+        for key in stale {
+            catalog.projector.again(key, group);
+        }
+        Ok(catalog)
+    }
+
+    /// Runs until it is told to stop.
+    pub async fn run(mut self, mut mailbox: Mailbox) {
+        loop {
+            let lapse = self.leases.next().map(clock::instant);
+            tokio::select! {
+                biased;
+                ask = mailbox.asks.recv() => match ask {
+                    None | Some(Ask::Stop) => break,
+                    Some(ask) => self.ask(ask),
+                },
+                frame = mailbox.frames.recv() => match frame {
+                    None => break,
+                    Some(frame) => self.frame(frame).await,
+                },
+                () = tokio::time::sleep_until(lapse.unwrap_or_else(tokio::time::Instant::now)), if lapse.is_some() => {}
+            }
+            self.lapse();
+            for scope in std::mem::take(&mut self.unsent) {
+                self.send_rows(&scope);
+            }
+        }
+    }
+
+    async fn frame(&mut self, frame: Frame) {
+        match frame {
+            Frame::Connect(id, caller, outgoing) => {
+                let scope = caller.workspace.scope();
+                let connection = Connection {
+                    caller: *caller,
+                    scope,
+                    outgoing,
+                    peer: None,
+                    cursor: 0,
+                    reset: true,
+                    behind: true,
+                    congested: false,
+                    follows: HashSet::new(),
+                };
+                self.connections.insert(id, connection);
+            }
+            Frame::Event(id, Event::Message(bytes, _share)) => match cbor::decode::<ToRelay>(&bytes) {
+                Ok(message) => self.receive(id, message).await,
+                Err(error) => self.refuse(id, &error.to_string()),
+            },
+            Frame::Event(id, Event::Drained) => {
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.congested = false;
+                    self.unsent.insert(connection.scope.clone());
+                }
+            }
+            Frame::Event(id, Event::Gone) => {
+                if let Some(connection) = self.connections.remove(&id) {
+                    self.withdraw_offer(id, &connection.scope);
+                }
+            }
+        }
+    }
+
+    async fn receive(&mut self, id: ConnectionId, message: ToRelay) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        match message {
+            ToRelay::Hello { version, peer, cursor } if connection.peer.is_none() => {
+                if version != VERSION {
+                    return self
+                        .refuse(id, &format!("this relay speaks version {VERSION} of the catalog, not {version}"));
+                }
+                self.hello(id, peer, cursor);
+            }
+            ToRelay::Hello { .. } => self.refuse(id, "a second hello"),
+            _ if connection.peer.is_none() => self.refuse(id, "the first message must be hello"),
+            ToRelay::Follow { document } => self.follow(id, document).await,
+            ToRelay::Unfollow { document } => _ = connection.follows.remove(&document),
+            ToRelay::Offer(offer) => self.offer(id, offer),
+            ToRelay::Claim { ask, session, actor, epoch } => self.claim(id, ask, session, actor, epoch).await,
+            ToRelay::Begin { ask, session, epoch, change } => self.begin(id, ask, session, epoch, change),
+            ToRelay::Renew { session, epoch, activity, usage, cost_micros } => {
+                let live = skein_engine::wire::catalog::Live { epoch, activity, usage, cost_micros };
+                self.renew(id, session, live);
+            }
+            ToRelay::Release { session, epoch } => self.release(id, session, epoch),
+        }
+    }
+
+    fn hello(&mut self, id: ConnectionId, peer: PeerId, cursor: Option<u64>) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        let Caller { workspace, member, kind, .. } = &connection.caller;
+        let members = self.accounts.members(&workspace.id);
+        let welcome = Welcome {
+            version: VERSION,
+            workspace: workspace.id.clone(),
+            workspace_document: workspace.document,
+            profile: Some(member.profile),
+            member: member.id.clone(),
+            member_name: member.name.clone(),
+            role: member.role,
+            kind: *kind,
+            members: members.into_iter().map(|member| Member { id: member.id, name: member.name }).collect(),
+            now: clock::now(),
+        };
+        connection.peer = Some(peer);
+        let scope = connection.scope.clone();
+        if let Some(cursor) = cursor
+            && self.rows.get(&scope).is_some_and(|rows| rows.knows(cursor))
+        {
+            connection.cursor = cursor;
+            connection.reset = false;
+        }
+        self.send(id, &FromRelay::Welcome(welcome));
+        let offers = self.offers.get(&scope).map(|offers| offers.values().cloned().collect()).unwrap_or_default();
+        self.send(id, &FromRelay::Workers { offers });
+        self.unsent.insert(scope);
+    }
+
+    async fn follow(&mut self, id: ConnectionId, document: DocumentId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        if connection.follows.len() >= MAX_FOLLOWED {
+            return self.refuse(id, "it follows too many documents");
+        }
+        connection.follows.insert(document);
+        let ledger = self.ledger.clone();
+        let key = (connection.scope_of(document), document);
+        let writers = blocking(move || ledger.writers(&key)).await;
+        match writers {
+            Ok(writers) => {
+                let rows = writers.into_iter().map(|(actor, writer)| WriterRow { actor, writer }).collect();
+                self.send(id, &FromRelay::Writers { document, rows });
+            }
+            Err(error) => self.refuse(id, &error.to_string()),
+        }
+    }
+
+    fn offer(&mut self, id: ConnectionId, offer: Offer) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        if connection.caller.kind != WriterKind::Worker {
+            return self.refuse(id, "only a worker's token may offer to work");
+        }
+        let scope = connection.scope.clone();
+        self.offers.entry(scope.clone()).or_default().insert(id, offer);
+        self.tell_offers(&scope);
+    }
+
+    fn withdraw_offer(&mut self, id: ConnectionId, scope: &Scope) {
+        if self.offers.get_mut(scope).and_then(|offers| offers.remove(&id)).is_some() {
+            self.tell_offers(scope);
+        }
+    }
+
+    fn tell_offers(&mut self, scope: &Scope) {
+        let offers: Vec<Offer> =
+            self.offers.get(scope).map(|offers| offers.values().cloned().collect()).unwrap_or_default();
+        self.projector.workers(scope.clone(), u32::try_from(offers.len()).unwrap_or(u32::MAX));
+        // "No worker is connected" is part of a summary.
+        let waiting = self.rows.get(scope).into_iter().flat_map(Rows::iter);
+        let waiting = waiting.filter(|row| row.summary.as_ref().is_some_and(|summary| summary.queued.count > 0));
+        for row in waiting {
+            self.projector.again((scope.clone(), row.document), 0);
+        }
+        let message = Bytes::from(cbor::encode(&FromRelay::Workers { offers }));
+        for connection in self.connections.values_mut().filter(|connection| connection.scope == *scope) {
+            if connection.peer.is_some() {
+                connection.push(message.clone());
+            }
+        }
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        match ask {
+            Ask::Projected(projected) => self.project(*projected),
+            Ask::Writers(writers) => self.tell_writers(writers),
+            Ask::Begun { key, epoch, connection, ask, outcome } => self.begun(&key, epoch, connection, ask, outcome),
+            Ask::Stop => {}
+        }
+    }
+
+    fn project(&mut self, projected: Projected) {
+        let Projected { key, heads, summary, broken, group } = projected;
+        let Some(rows) = self.rows.get_mut(&key.0) else { return };
+        let known = rows.get(&key.1);
+        let row = Row {
+            document: key.1,
+            heads,
+            summary: if broken { known.and_then(|row| row.summary.clone()) } else { summary },
+            live: self.leases.get(&key).map(|lease| lease.live.clone()),
+            tombstone: known.is_some_and(|row| row.tombstone),
+        };
+        let saved = Row { live: None, ..row.clone() };
+        let (cursor, news) = rows.put(row);
+        if news {
+            self.unsent.insert(key.0.clone());
+        }
+        // Saved also if it says the same: it covers more changes now.
+        let saved = cbor::encode(&SavedRow { cursor, row: saved });
+        if let Err(error) = self.log.save_row(&key, &saved, group) {
+            tracing::warn!("the row of {} was not saved: {error}", key.1);
+        }
+    }
+
+    fn tell_writers(&mut self, writers: NewWriters) {
+        let mut by_document: BTreeMap<Key, Vec<WriterRow>> = BTreeMap::new();
+        for (key, actor, writer) in writers {
+            by_document.entry(key).or_default().push(WriterRow { actor, writer });
+        }
+        for (key, rows) in by_document {
+            let message = Bytes::from(cbor::encode(&FromRelay::Writers { document: key.1, rows }));
+            for connection in self.connections.values_mut() {
+                if connection.follows.contains(&key.1) && connection.scope_of(key.1) == key.0 {
+                    connection.push(message.clone());
+                }
+            }
+        }
+    }
+
+    /// Sends each connection of a scope the rows that it lacks. Those in step share one encoded message.
+    fn send_rows(&mut self, scope: &Scope) {
+        let Some(rows) = self.rows.get(scope) else { return };
+        let mut encoded: HashMap<(u64, bool), (Bytes, u64, bool)> = HashMap::new();
+        for connection in self.connections.values_mut() {
+            if connection.scope != *scope || connection.peer.is_none() {
+                continue;
+            }
+            while !connection.congested {
+                let step = (connection.cursor, connection.reset);
+                let (message, cursor, complete) = encoded.entry(step).or_insert_with(|| {
+                    let page = rows.after(step.0, PAGE);
+                    let (cursor, complete) = (page.cursor, page.complete);
+                    let rows = FromRelay::Rows { cursor, reset: step.1, rows: page.rows, complete };
+                    (cbor::encode(&rows).into(), cursor, complete)
+                });
+                // A connection that is up to date hears nothing, but one that has just come hears that it is.
+                if *cursor != connection.cursor || connection.behind {
+                    connection.push(message.clone());
+                }
+                connection.cursor = *cursor;
+                connection.reset = false;
+                connection.behind = !*complete;
+                if *complete {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, id: ConnectionId, message: &FromRelay) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.push(cbor::encode(message).into());
+        }
+    }
+
+    /// Says why, and ends the connection.
+    fn refuse(&mut self, id: ConnectionId, why: &str) {
+        self.send(id, &FromRelay::Error { message: why.to_owned() });
+        if let Some(connection) = self.connections.get(&id) {
+            connection.outgoing.close(why);
+        }
+    }
+}
+
+impl Connection {
+    fn push(&mut self, message: Bytes) {
+        self.congested |= self.outgoing.push(message) == Pushed::Congested;
+    }
+
+    /// Where a document that it names belongs.
+    fn scope_of(&self, document: DocumentId) -> Scope {
+        if document == self.caller.member.profile { self.caller.member.scope() } else { self.scope.clone() }
+    }
+}
+
+/// Runs what waits for the disk where that holds up nobody.
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(call).await.unwrap_or(Err(StoreError::Closed))
+}

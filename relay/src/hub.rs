@@ -1,0 +1,304 @@
+//! The task that owns the [`Hub`]: the only place where sync messages are answered. Frames come in from [`socket`]s,
+//! records go to the [`commit`] task and come back durable, documents come from the log; nothing here reads one.
+//!
+//! It never waits for a socket or the disk, so one slow connection or a long fsync holds up nobody. When much waits for
+//! the disk it takes no frames for a while.
+//!
+//! [`socket`]: crate::socket
+//! [`commit`]: crate::commit
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use skein_engine::ids::{ActorId, ChangeHash, Epoch, PeerId, Principal, Timestamp, random_id};
+use skein_engine::session::conversation::Writer;
+use skein_engine::storage::{Record, Storage};
+use skein_engine::sync::hub::Key;
+use skein_engine::sync::{ConnectionId, ConnectionInfo, Effects, Hub};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock;
+use crate::commit::{Committed, Committer, Group};
+use crate::connection::{Event, Inbox};
+use crate::outgoing::{Outgoing, Pushed};
+use crate::store::StoreError;
+use crate::store::ledger::Ledger;
+use crate::store::log::Log;
+
+/// With this many bytes waiting for the disk, no frames are taken.
+const DISK_BYTES: usize = 64 << 20;
+/// Milliseconds between two rounds of dropping quiet documents.
+const COLLECT_MS: u64 = 30_000;
+
+/// From a socket.
+#[derive(Debug)]
+pub enum Frame {
+    /// A connection whose token is good.
+    Connect(ConnectionId, ConnectionInfo, Outgoing),
+    /// Something of it.
+    Event(ConnectionId, Event),
+}
+
+/// From within the relay.
+enum Ask {
+    Committed { stored: Vec<u64>, failed: Vec<(u64, String)> },
+    Loaded { key: Key, records: Vec<Record>, writers: Vec<(ActorId, Writer)> },
+    OfDocument(Key, OfDocument),
+    SetLive(Key, Option<(Epoch, Principal)>),
+    Stop,
+}
+
+/// A question that needs the document's graph.
+enum OfDocument {
+    Heads(oneshot::Sender<Option<Vec<ChangeHash>>>),
+    Insert { writer: Writer, change: Bytes, answer: oneshot::Sender<Result<(), String>> },
+}
+
+/// The way to the task.
+#[derive(Clone)]
+pub struct HubHandle {
+    /// For sockets.
+    pub frames: Inbox<Frame>,
+    asks: mpsc::UnboundedSender<Ask>,
+}
+
+impl HubHandle {
+    /// The durable heads of a document; `None` if there is no such document.
+    pub async fn heads(&self, key: Key) -> Option<Vec<ChangeHash>> {
+        let (answer, heads) = oneshot::channel();
+        self.asks.send(Ask::OfDocument(key, OfDocument::Heads(answer))).ok()?;
+        heads.await.ok()?
+    }
+
+    /// Stores a change that came otherwise than by `/sync`. `Ok` when it is durable and on its way to followers; else
+    /// why not, in words.
+    pub async fn insert(&self, key: Key, writer: Writer, change: Bytes) -> Result<(), String> {
+        let stopping = || "the relay is stopping".to_owned();
+        let (answer, stored) = oneshot::channel();
+        let ask = OfDocument::Insert { writer, change, answer };
+        self.asks.send(Ask::OfDocument(key, ask)).map_err(|_| stopping())?;
+        stored.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Says whose live text of a session is to be believed.
+    pub fn set_live(&self, key: Key, live: Option<(Epoch, Principal)>) {
+        let _ = self.asks.send(Ask::SetLive(key, live));
+    }
+
+    /// Says what became of a group.
+    pub fn committed(&self, committed: &Committed) {
+        let (stored, failed) = (committed.stored.clone(), committed.failed.clone());
+        let _ = self.asks.send(Ask::Committed { stored, failed });
+    }
+
+    /// Ends the task.
+    pub fn stop(&self) {
+        let _ = self.asks.send(Ask::Stop);
+    }
+}
+
+/// The task's ends of its channels.
+pub struct Mailbox {
+    frames: mpsc::Receiver<Frame>,
+    asks: mpsc::UnboundedReceiver<Ask>,
+}
+
+/// The way to the task, which is started once the others that it needs are.
+pub fn channel() -> (HubHandle, Mailbox) {
+    let (frames, frames_end) = Inbox::new();
+    let (asks, asks_end) = mpsc::unbounded_channel();
+    (HubHandle { frames, asks }, Mailbox { frames: frames_end, asks: asks_end })
+}
+
+/// What a thread of its own runs until [`HubHandle::stop`]: the hub is the relay's hot path, and shares data without
+/// locks. Documents are read from the log on the runtime that this is called from.
+pub fn runner(
+    handle: &HubHandle,
+    mailbox: Mailbox,
+    log: Log,
+    ledger: Ledger,
+    committer: Committer,
+) -> std::io::Result<impl FnOnce() + Send + 'static> {
+    let clock = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let (asks, runtime) = (handle.asks.clone(), tokio::runtime::Handle::current());
+    Ok(move || {
+        let task = Task {
+            hub: Hub::new(PeerId::from(format!("relay-{}", random_id()))),
+            connections: HashMap::new(),
+            waiting: HashMap::new(),
+            inserts: HashMap::new(),
+            wake: None,
+            collect: clock::now().plus_ms(COLLECT_MS),
+            committer,
+            log,
+            ledger,
+            asks,
+            runtime,
+        };
+        clock.block_on(task.run(mailbox));
+    })
+}
+
+struct Task {
+    hub: Hub,
+    connections: HashMap<ConnectionId, Outgoing>,
+    /// Questions about documents that are being read from the log.
+    waiting: HashMap<Key, Vec<OfDocument>>,
+    /// Who waits for which ticket.
+    inserts: HashMap<u64, oneshot::Sender<Result<(), String>>>,
+    wake: Option<Timestamp>,
+    collect: Timestamp,
+    committer: Committer,
+    log: Log,
+    ledger: Ledger,
+    asks: mpsc::UnboundedSender<Ask>,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Task {
+    async fn run(mut self, mut mailbox: Mailbox) {
+        loop {
+            let wake = clock::instant(self.wake.unwrap_or(self.collect).min(self.collect));
+            let room = self.committer.waiting() < DISK_BYTES;
+            tokio::select! {
+                biased;
+                ask = mailbox.asks.recv() => match ask {
+                    None | Some(Ask::Stop) => break,
+                    Some(ask) => self.ask(ask),
+                },
+                frame = mailbox.frames.recv(), if room => match frame {
+                    None => break,
+                    Some(frame) => self.frame(frame),
+                },
+                () = tokio::time::sleep_until(wake) => self.tick(),
+            }
+        }
+    }
+
+    fn frame(&mut self, frame: Frame) {
+        let now = clock::now();
+        let effects = match frame {
+            Frame::Connect(connection, info, outgoing) => {
+                self.connections.insert(connection, outgoing);
+                self.hub.connect(now, connection, info)
+            }
+            Frame::Event(connection, Event::Message(bytes, _share)) => self.hub.receive(now, connection, &bytes),
+            Frame::Event(connection, Event::Drained) => self.hub.drained(now, connection),
+            Frame::Event(connection, Event::Gone) => {
+                self.connections.remove(&connection);
+                self.hub.disconnect(now, connection)
+            }
+        };
+        self.carry_out(effects);
+    }
+
+    fn ask(&mut self, ask: Ask) {
+        let now = clock::now();
+        match ask {
+            Ask::Committed { stored, failed } => {
+                let effects = self.hub.stored(now, &stored);
+                self.carry_out(effects);
+                for (ticket, why) in &failed {
+                    let effects = self.hub.not_stored(now, &[*ticket], why);
+                    self.carry_out(effects);
+                }
+                let outcomes = stored.into_iter().map(|ticket| (ticket, Ok(())));
+                for (ticket, outcome) in outcomes.chain(failed.into_iter().map(|(ticket, why)| (ticket, Err(why)))) {
+                    if let Some(answer) = self.inserts.remove(&ticket) {
+                        let _ = answer.send(outcome);
+                    }
+                }
+            }
+            Ask::Loaded { key, records, writers } => {
+                let effects = self.hub.loaded(now, key.clone(), records, writers);
+                self.carry_out(effects);
+                for question in self.waiting.remove(&key).unwrap_or_default() {
+                    self.answer(&key, question);
+                }
+            }
+            Ask::OfDocument(key, question) => {
+                if self.hub.heads(&key).is_some() {
+                    self.answer(&key, question);
+                } else {
+                    self.waiting.entry(key.clone()).or_default().push(question);
+                    let effects = self.hub.open(&key);
+                    self.carry_out(effects);
+                }
+            }
+            Ask::SetLive(key, live) => self.hub.set_live(&key, live),
+            Ask::Stop => {}
+        }
+    }
+
+    /// Answers a question about a document that has been read.
+    fn answer(&mut self, key: &Key, question: OfDocument) {
+        match question {
+            OfDocument::Heads(answer) => {
+                let _ = answer.send(self.hub.heads(key).filter(|heads| !heads.is_empty()));
+            }
+            OfDocument::Insert { writer, change, answer } => {
+                let (inserted, effects) = self.hub.insert(clock::now(), key, &writer, change);
+                match inserted {
+                    Ok(Some(ticket)) => _ = self.inserts.insert(ticket, answer),
+                    // It was there already.
+                    Ok(None) => _ = answer.send(Ok(())),
+                    Err(why) => _ = answer.send(Err(why)),
+                }
+                self.carry_out(effects);
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = clock::now();
+        if self.wake.is_some_and(|wake| wake <= now) {
+            self.wake = None;
+            let effects = self.hub.wake(now);
+            self.carry_out(effects);
+        }
+        if self.collect <= now {
+            self.collect = now.plus_ms(COLLECT_MS);
+            self.hub.collect(now);
+        }
+    }
+
+    fn carry_out(&mut self, effects: Effects) {
+        self.wake = [self.wake, effects.wake].into_iter().flatten().min();
+        for (connection, message) in effects.send {
+            if let Some(outgoing) = self.connections.get(&connection)
+                && outgoing.push(message) == Pushed::Congested
+            {
+                self.hub.congested(connection);
+            }
+        }
+        for (connection, reason) in effects.close {
+            if let Some(outgoing) = self.connections.get(&connection) {
+                outgoing.close(&reason);
+            }
+        }
+        for key in effects.load {
+            self.load(key);
+        }
+        if !effects.store.is_empty() || !effects.writers.is_empty() {
+            self.committer.store(Group { records: effects.store, writers: effects.writers });
+        }
+    }
+
+    fn load(&self, key: Key) {
+        let (log, ledger, asks) = (self.log.clone(), self.ledger.clone(), self.asks.clone());
+        self.runtime.spawn(async move {
+            let records = log.scan(&key.0, key.1).await.unwrap_or_else(|error| {
+                // As if there were none: devices that hold the document bring it back.
+                tracing::error!("{} can't be read: {error}", key.1);
+                Vec::new()
+            });
+            let of = key.clone();
+            let writers = tokio::task::spawn_blocking(move || ledger.writers(&of)).await;
+            let writers = writers.unwrap_or(Err(StoreError::Closed)).unwrap_or_else(|error| {
+                tracing::error!("the writers of {} can't be read: {error}", key.1);
+                Vec::new()
+            });
+            let _ = asks.send(Ask::Loaded { key, records, writers });
+        });
+    }
+}

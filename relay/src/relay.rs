@@ -1,0 +1,381 @@
+//! A running relay: its parts, put together in the order in which they need each other, and taken apart in the reverse.
+//!
+//! Invariant: one relay at a time uses a data folder. What is in it: `accounts.json`, `owner-token` and `worker-token`
+//! (readable by their owner only), `log`, `ledger`, `blobs`.
+
+use std::fs::{File, TryLockError};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread;
+
+use skein_engine::ids::{DocumentId, Principal, random_id};
+use skein_engine::session::conversation::{MemberRole, Writer, WriterKind};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
+
+use crate::accounts::{Accounts, AccountsError, Member, Seed, Workspace};
+use crate::blobs::Blobs;
+use crate::catalog::{Catalog, CatalogHandle};
+use crate::config::{RelayConfig, RelayError};
+use crate::guard::Guard;
+use crate::http::App;
+use crate::hub::HubHandle;
+use crate::projector::ProjectorHandle;
+use crate::store::ledger::Ledger;
+use crate::store::log::Log;
+use crate::{catalog, clock, commit, durable, http, hub, projector, server};
+
+/// WebSockets that may be open.
+const MAX_SOCKETS: usize = 16_384;
+/// The name of the first workspace.
+const WORKSPACE: &str = "Skein";
+
+/// See the module. Dropping it ends the relay without waiting; [`Relay::shutdown`] waits.
+pub struct Relay {
+    address: SocketAddr,
+    base: String,
+    accounts: Arc<Accounts>,
+    workspace: Workspace,
+    owner: Member,
+    owner_token: String,
+    worker_token: PathBuf,
+    moved_aside: Option<PathBuf>,
+    parts: Parts,
+    // Held as long as the relay runs.
+    _lock: File,
+}
+
+/// What runs.
+struct Parts {
+    stop: watch::Sender<bool>,
+    failed: watch::Receiver<Option<&'static str>>,
+    hub: HubHandle,
+    catalog: CatalogHandle,
+    projector: ProjectorHandle,
+    log: Log,
+    ledger: Ledger,
+    threads: Vec<thread::JoinHandle<()>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// Starts a relay. When it returns, requests are answered.
+pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
+    let guard = Guard::new(config.public_url.as_deref(), &config.allowed_origins, &config.allowed_hosts);
+    let guard = Arc::new(guard.map_err(RelayError::Address)?);
+    let lock = lock(&config.data)?;
+    let in_use = |source| RelayError::Listen { address: config.listen, source };
+    let listener = TcpListener::bind(config.listen).await.map_err(in_use)?;
+    let address = listener.local_addr().map_err(in_use)?;
+
+    let data = config.data.clone();
+    let opened = tokio::task::spawn_blocking(move || Opened::new(&data)).await;
+    let Opened { accounts, log, ledger, blobs, workspace, owner, owner_token, moved_aside } =
+        opened.map_err(|error| RelayError::Workspace(error.to_string()))??;
+
+    let (stop, stopped) = watch::channel(false);
+    let (failing, failed) = watch::channel(None);
+    let (hub, hub_mailbox) = hub::channel();
+    let (catalog, catalog_mailbox) = catalog::channel();
+    let to_catalog = catalog.clone();
+    let (projector, project) =
+        projector::runner(&config.data, log.clone(), ledger.clone(), move |row| to_catalog.projected(row));
+    let listeners = (hub.clone(), catalog.clone(), projector.clone());
+    let (committer, committing) = commit::start(log.clone(), ledger.clone(), move |committed| {
+        let (hub, catalog, projector) = &listeners;
+        hub.committed(&committed);
+        catalog.writers(committed.writers.clone());
+        projector.committed(committed);
+    });
+    let relay_hub = hub::runner(&hub, hub_mailbox, log.clone(), ledger.clone(), committer);
+    let relay_hub = relay_hub.map_err(|error| RelayError::Workspace(error.to_string()))?;
+    let listing = {
+        let (handle, accounts, hub) = (catalog.clone(), accounts.clone(), hub.clone());
+        let (projector, log, ledger) = (projector.clone(), log.clone(), ledger.clone());
+        let opening = move || Catalog::open(&handle, accounts, hub, projector, log, ledger);
+        let opened = tokio::task::spawn_blocking(opening).await;
+        opened.map_err(|error| RelayError::Workspace(error.to_string()))??
+    };
+    let threads = [spawn("hub", &failing, relay_hub), spawn("projector", &failing, project)];
+    let threads = threads.into_iter().collect::<io::Result<_>>();
+    let threads = threads.map_err(|error| RelayError::Workspace(error.to_string()))?;
+    let app = App {
+        accounts: accounts.clone(),
+        blobs,
+        hub: hub.clone(),
+        catalog: catalog.clone(),
+        log: log.clone(),
+        guard,
+        stop: stopped.clone(),
+        connections: Arc::new(AtomicU64::new(0)),
+        sockets: Arc::new(Semaphore::new(MAX_SOCKETS)),
+    };
+    let tasks = vec![
+        tokio::spawn(watched("catalog", &failing, listing.run(catalog_mailbox))),
+        tokio::spawn(watched("store", &failing, async { _ = committing.await })),
+        tokio::spawn(watched("listener", &failing, server::serve(listener, http::router(app), stopped))),
+    ];
+    let parts = Parts { stop, failed, hub, catalog, projector, log, ledger, threads, tasks };
+    let relay = Relay {
+        address,
+        base: base(config.public_url.as_deref(), address),
+        accounts,
+        workspace,
+        owner,
+        owner_token,
+        worker_token: config.data.join("worker-token"),
+        moved_aside,
+        parts,
+        _lock: lock,
+    };
+    relay.plant_seeds().await?;
+    Ok(relay)
+}
+
+impl Relay {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The owner's token, as in `owner-token` in the data folder.
+    pub fn owner_token(&self) -> &str {
+        &self.owner_token
+    }
+
+    /// The document of the first workspace.
+    pub fn workspace_document(&self) -> DocumentId {
+        self.workspace.document
+    }
+
+    /// An address that signs one browser in as the owner, within ten minutes. Each call makes another.
+    pub fn sign_in_url(&self) -> String {
+        let code = self.accounts.code(clock::now(), &self.owner.id);
+        format!("{}/#/sign-in?code={}", self.base, code.reveal())
+    }
+
+    /// The token of this relay's own worker, as in `worker-token` in the data folder; made at the first call.
+    pub async fn mint_worker_token(&self) -> Result<String, RelayError> {
+        let (accounts, owner, path) = (self.accounts.clone(), self.owner.id.clone(), self.worker_token.clone());
+        let minting = move || token_in(&path, &accounts, &owner, "worker", WriterKind::Worker);
+        tokio::task::spawn_blocking(minting).await.map_err(|error| RelayError::Workspace(error.to_string()))?
+    }
+
+    /// Where a broken store was moved to at this start, if one was: a new one was begun, and devices fill it again.
+    pub fn moved_aside(&self) -> Option<&Path> {
+        self.moved_aside.as_deref()
+    }
+
+    /// Waits until a part of the relay has failed, which none should: the process is better started anew.
+    pub async fn failed(&self) -> RelayError {
+        let mut failed = self.parts.failed.clone();
+        match failed.wait_for(Option::is_some).await.map(|part| *part) {
+            Ok(Some(part)) => RelayError::Failed(part),
+            Ok(None) | Err(_) => RelayError::Failed("last part"),
+        }
+    }
+
+    /// Ends all connections, makes everything durable and lets go of the data folder.
+    pub async fn shutdown(mut self) {
+        self.parts.stop();
+        let (threads, tasks) = (std::mem::take(&mut self.parts.threads), std::mem::take(&mut self.parts.tasks));
+        let joined = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                // One that panicked has said so.
+                let _ = thread.join();
+            }
+        });
+        let _ = joined.await;
+        for task in tasks {
+            let _ = task.await;
+        }
+        let (log, ledger) = (self.parts.log.clone(), self.parts.ledger.clone());
+        let _ = tokio::task::spawn_blocking(move || {
+            log.close();
+            ledger.close();
+        })
+        .await;
+    }
+
+    /// Puts the documents that the relay made into the log, at the first start and after a broken log was moved aside.
+    async fn plant_seeds(&self) -> Result<(), RelayError> {
+        let hub = &self.parts.hub;
+        for Seed { scope, document, change } in self.accounts.seeds() {
+            let key = (scope, document);
+            if hub.heads(key.clone()).await.is_none() {
+                let writer =
+                    Writer { principal: Principal::from("relay"), kind: WriterKind::Relay, role: MemberRole::Owner };
+                hub.insert(key, writer, change).await.map_err(RelayError::Workspace)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Parts {
+    fn stop(&self) {
+        self.stop.send_replace(true);
+        self.hub.stop();
+        self.catalog.stop();
+        self.projector.stop();
+    }
+}
+
+impl Drop for Parts {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What was found in the data folder, or made there.
+struct Opened {
+    accounts: Arc<Accounts>,
+    log: Log,
+    ledger: Ledger,
+    blobs: Blobs,
+    workspace: Workspace,
+    owner: Member,
+    owner_token: String,
+    moved_aside: Option<PathBuf>,
+}
+
+impl Opened {
+    fn new(data: &Path) -> Result<Self, RelayError> {
+        let path = data.join("accounts.json");
+        let accounts = Accounts::open(&path).map_err(|error| match error {
+            AccountsError::Io(source) => RelayError::Data { path: path.clone(), source },
+            other => RelayError::Accounts { path: path.clone(), reason: other.to_string() },
+        })?;
+        let (log, log_moved) = Log::open(&data.join("log"))?;
+        let (ledger, ledger_moved) = Ledger::open(&data.join("ledger"))?;
+        let folder = data.join("blobs");
+        let blobs = Blobs::open(&folder).map_err(|source| RelayError::Data { path: folder, source })?;
+        if accounts.workspaces().is_empty() {
+            found(&accounts)?;
+        }
+        let nobody = || RelayError::Accounts { path: path.clone(), reason: "it names no owner".to_owned() };
+        let workspace = accounts.workspaces().into_iter().next().ok_or_else(nobody)?;
+        let owner = accounts.members(&workspace.id).into_iter().find(|member| member.role == MemberRole::Owner);
+        let owner = owner.ok_or_else(nobody)?;
+        let accounts = Arc::new(accounts);
+        let owner_token = token_in(&data.join("owner-token"), &accounts, &owner.id, "owner-token", WriterKind::Member)?;
+        let moved_aside = log_moved.or(ledger_moved);
+        Ok(Self { accounts, log, ledger, blobs, workspace, owner, owner_token, moved_aside })
+    }
+}
+
+/// Makes the first workspace, with one member: whoever runs the relay.
+fn found(accounts: &Accounts) -> Result<(), RelayError> {
+    let user = std::env::var("USER").ok().filter(|name| !name.trim().is_empty());
+    let workspace = Workspace { id: random_id(), name: WORKSPACE.to_owned(), document: DocumentId::random() };
+    let owner = Member {
+        id: random_id(),
+        workspace: workspace.id.clone(),
+        name: user.unwrap_or_else(|| "Owner".to_owned()),
+        role: MemberRole::Owner,
+        profile: DocumentId::random(),
+    };
+    let seeds = [
+        Seed {
+            scope: workspace.scope(),
+            document: workspace.document,
+            change: projector::new_workspace(WORKSPACE).map_err(RelayError::Workspace)?,
+        },
+        Seed {
+            scope: owner.scope(),
+            document: owner.profile,
+            change: projector::new_profile().map_err(RelayError::Workspace)?,
+        },
+    ];
+    accounts.found(workspace, owner, &seeds).map_err(|error| RelayError::Workspace(error.to_string()))
+}
+
+/// The token in a file, if it is good; else a new one, left there.
+fn token_in(
+    path: &Path,
+    accounts: &Accounts,
+    member: &str,
+    name: &str,
+    kind: WriterKind,
+) -> Result<String, RelayError> {
+    if let Ok(text) = std::fs::read_to_string(path)
+        && accounts.caller(text.trim()).is_some_and(|caller| caller.kind == kind)
+    {
+        return Ok(text.trim().to_owned());
+    }
+    let minted = accounts.mint(clock::now(), member, name, kind);
+    let token = minted.map_err(|error| RelayError::Workspace(error.to_string()))?;
+    durable::replace(path, format!("{}\n", token.reveal()).as_bytes())
+        .map_err(|source| RelayError::Data { path: path.to_owned(), source })?;
+    Ok(token.reveal().to_owned())
+}
+
+/// Makes the data folder if there is none, and takes it for this process.
+fn lock(data: &Path) -> Result<File, RelayError> {
+    let failed = |path: &Path| {
+        let path = path.to_owned();
+        move |source| RelayError::Data { path, source }
+    };
+    let mut folder = std::fs::DirBuilder::new();
+    folder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut folder, 0o700);
+    folder.create(data).map_err(failed(data))?;
+    let path = data.join("lock");
+    let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(failed(&path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(RelayError::Locked(data.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(&path)(source)),
+    }
+}
+
+/// Where a browser on this machine, or at the public address, finds the relay. No slash at its end.
+fn base(public_url: Option<&str>, address: SocketAddr) -> String {
+    match public_url {
+        Some(url) => url.trim_end_matches('/').to_owned(),
+        None => {
+            let ip = match address.ip() {
+                ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+                ip => ip,
+            };
+            format!("http://{}", SocketAddr::new(ip, address.port()))
+        }
+    }
+}
+
+/// Says that a part has ended, however it ends.
+struct Sentinel(&'static str, watch::Sender<Option<&'static str>>);
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        self.1.send_replace(Some(self.0));
+    }
+}
+
+fn spawn(
+    name: &'static str,
+    failing: &watch::Sender<Option<&'static str>>,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<thread::JoinHandle<()>> {
+    let sentinel = Sentinel(name, failing.clone());
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let _sentinel = sentinel;
+        run();
+    })
+}
+
+fn watched(
+    name: &'static str,
+    failing: &watch::Sender<Option<&'static str>>,
+    run: impl Future<Output = ()> + Send + 'static,
+) -> impl Future<Output = ()> + Send + 'static {
+    let sentinel = Sentinel(name, failing.clone());
+    async move {
+        let _sentinel = sentinel;
+        run.await;
+    }
+}
