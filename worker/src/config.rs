@@ -195,6 +195,11 @@ impl Settings {
         model.is_none_or(|model| self.resolve(model).is_ok())
     }
 
+    /// Whether `PROVIDER/MODEL` is the built-in demo.
+    pub fn is_demo(&self, model: &str) -> bool {
+        self.resolve(model).is_ok_and(|model| model.endpoint.kind == Kind::Demo)
+    }
+
     fn rates(&self, provider: &str, model: &str) -> Option<Rates> {
         let full = format!("{provider}/{model}");
         let own = self.price.iter().find(|price| price.model == full).map(|price| price.rates);

@@ -1,13 +1,28 @@
 //! The agent worker of Skein: a replica that claims turns, calls models and tools, and appends what streams back.
 //!
-//! In order of reading: [`providers`] (models, as pure functions and one transport), [`config`] and [`price`] (what the
-//! operator says), [`tools`], [`overlap`] and [`title`].
+//! In order of reading: [`node`] (follows the catalog), [`attend`] (one session: work, claim, begin), [`turn`] (asks the
+//! model, runs its calls) with [`page`] (what it writes), [`signals`] (what ends it), [`lease`] and [`spending`],
+//! [`naming`]; [`history`] (conversation → prompt) and [`providers`] (models, as pure functions and one transport);
+//! [`config`] and [`price`] (what the operator says), [`tools`], [`overlap`], [`title`], and [`link`] (the relay).
 //!
 //! Invariant: a worker holds nothing that a crash would lose; what it knows stands in the document or is asked again.
 
+pub mod attend;
 pub mod config;
+pub mod history;
+pub mod lease;
+pub mod link;
+pub mod naming;
+pub mod node;
 pub mod overlap;
+pub mod page;
 pub mod price;
 pub mod providers;
+pub mod signals;
+pub mod spending;
 pub mod title;
 pub mod tools;
+pub mod turn;
+
+pub use config::Settings;
+pub use node::{WorkerConfig, WorkerError, run};

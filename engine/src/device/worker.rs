@@ -7,13 +7,18 @@ use bytes::Bytes;
 use super::replica::{Replica, transact};
 use super::sessions::surroundings;
 use super::{Device, DeviceError, Effects};
-use crate::ids::{ActorId, DocumentId};
+use crate::ids::{ActorId, DocumentId, PeerId};
 use crate::session::command::CommandError;
 use crate::session::conversation::{Leases, Writers};
 use crate::wire::catalog::ToRelay;
 use crate::wire::ephemeral::Ephemeral;
 
 impl Device {
+    /// The peer id of this start, which a run's `worker` names.
+    pub fn peer(&self) -> &PeerId {
+        &self.peer
+    }
+
     /// A frame for `/catalog`; dropped while that link is down.
     pub fn ask(&mut self, frame: &ToRelay) -> Effects {
         let mut effects = Effects::default();

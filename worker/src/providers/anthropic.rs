@@ -105,7 +105,13 @@ fn block(piece: &Piece) -> Option<String> {
             Some(Object::default().text("type", "thinking").text("thinking", text).fields_of(data).end())
         }
         Piece::Call { id, name, input, data } => {
-            let call = Object::default().text("type", "tool_use").text("id", id).text("name", name).raw("input", input);
+            // Anything but an object would be refused, with the whole conversation.
+            let input = match json::is_object(input) {
+                true => input.clone(),
+                false => Object::default().text("input", input).end(),
+            };
+            let call =
+                Object::default().text("type", "tool_use").text("id", id).text("name", name).raw("input", &input);
             Some(call.fields_of(data.as_deref().unwrap_or_default()).end())
         }
         Piece::Other { data } => json::is_object(data).then(|| data.clone()),

@@ -1,0 +1,350 @@
+//! One session under way: opened, its work derived, claimed, begun and carried through, one piece after the other, until
+//! nothing is due; then closed, so that a worker holds only what runs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use automerge::transaction::{Transactable, Transaction};
+use automerge::{AutomergeError, ReadDoc};
+use skein_engine::ids::{DocumentId, Epoch};
+use skein_engine::session::conversation::{Conversation, Decision};
+use skein_engine::session::model::{Cost, Run, RunError, RunState, Session, Usage};
+use skein_engine::session::work::{Work, WorkKind};
+use skein_engine::session::write;
+use skein_engine::wire::catalog::{FromRelay, ToRelay};
+use skein_engine::workspace::Agent;
+use tokio::sync::watch;
+
+use crate::config::{Model, Settings};
+use crate::lease::Lease;
+use crate::link::{Link, Seen};
+use crate::naming::Naming;
+use crate::page::{Page, now};
+use crate::providers::Kind;
+use crate::providers::prompt::Preamble;
+use crate::providers::transport::Transport;
+use crate::signals::Signals;
+use crate::spending::Spending;
+use crate::tools::Toolbox;
+use crate::turn::{Turn, settle};
+
+/// How long a document, and the rows of its writers, may take to come.
+const OPENING: Duration = Duration::from_secs(10);
+/// How long work that the list promised may take to show in the document, once that is up to date.
+const SHOWING: Duration = Duration::from_millis(700);
+/// How long the workspace document may take to come.
+const WORKSPACE: Duration = Duration::from_secs(5);
+
+/// What all sessions share.
+#[derive(Clone)]
+pub struct Context {
+    /// The relay.
+    pub link: Arc<Link>,
+    /// To models.
+    pub transport: Transport,
+    /// What the operator says.
+    pub settings: Arc<Settings>,
+    /// Becomes true when the worker is to stop.
+    pub stopping: watch::Receiver<bool>,
+}
+
+/// Carries out whatever is due in a session. Whether anything was done.
+pub async fn attend(context: &Context, session: DocumentId) -> bool {
+    let seen = context.link.watch(session);
+    context.link.client().cast(|device, now| device.open(now, session));
+    let mut did = false;
+    while !*context.stopping.borrow()
+        && let Some(work) = due(context, session).await
+        && one(context, session, &seen, work).await
+    {
+        did = true;
+    }
+    context.link.unwatch(session);
+    context.link.client().cast(|device, _| device.close(session));
+    did
+}
+
+/// What is due, as the document says, once it is here and up to date.
+async fn due(context: &Context, session: DocumentId) -> Option<Work> {
+    let client = context.link.client();
+    client.until(OPENING, |device, _| device.up_to_date(session).then_some(())).await?;
+    client.until(SHOWING, |device, now| device.conversation(now, session).ok()?.work).await
+}
+
+/// One piece of work, from claim to release. `false`: not ours, or not now.
+async fn one(context: &Context, session: DocumentId, seen: &watch::Receiver<Seen>, work: Work) -> bool {
+    if !context.settings.serves(work.model.as_deref()) {
+        return false;
+    }
+    let link = &context.link;
+    let Some(highest) = link.read(|device, _| device.session(session).ok().map(highest_epoch)) else { return false };
+    let Some((lease, heads)) = Lease::claim(link, session, highest, seen.clone()).await else { return false };
+    let holds = link.client().until(OPENING, |device, _| device.holds(session, &heads).then_some(())).await;
+    if holds.is_none() {
+        lease.release();
+        return false;
+    }
+    // The grant's heads may hold what wasn't here: what is due is asked again.
+    let found = link.read(|device, now| {
+        let conversation = device.conversation(now, session).ok()?;
+        let found = device.session(session).ok()?.clone();
+        Some((conversation.work.clone()?, conversation, found))
+    });
+    let Some((work, conversation, found)) = found else {
+        lease.release();
+        return false;
+    };
+    match Beginning::of(context, session, &work, &conversation, &found, lease.epoch).await {
+        Some(beginning) => beginning.begin(context, session, seen, lease, work, conversation).await,
+        None => {
+            lease.release();
+            false
+        }
+    }
+}
+
+/// The highest epoch that a session names.
+fn highest_epoch(session: &Session) -> Epoch {
+    let runs = session.runs.values().flatten().map(|run| run.epoch);
+    runs.chain(session.auto_names.iter().map(|name| name.epoch)).max().unwrap_or_default()
+}
+
+/// A run about to be made.
+struct Beginning {
+    run: Run,
+    model: Result<Model, String>,
+    preamble: Preamble,
+    tools: Toolbox,
+}
+
+impl Beginning {
+    /// `None`: another worker offers the model that this one lacks.
+    async fn of(
+        context: &Context,
+        session: DocumentId,
+        work: &Work,
+        conversation: &Conversation,
+        found: &Session,
+        epoch: Epoch,
+    ) -> Option<Self> {
+        let link = &context.link;
+        let (agent_id, agent) = agent(link, found).await;
+        let last = found.runs.values().flatten().filter(|run| !run.answers.is_empty()).max_by_key(|run| run.epoch);
+        let taken_up = work.of.as_ref().and_then(|key| found.runs.get(key)).and_then(|runs| runs.last());
+        // An agent without a model keeps that of the session's last run; what goes on keeps its own.
+        let named = work
+            .model
+            .clone()
+            .or(agent.model.clone())
+            .or_else(|| last.and_then(Run::full_model).filter(|model| context.settings.resolve(model).is_ok()));
+        let named = named.unwrap_or_else(|| context.settings.worker.model.clone());
+        let model = context.settings.resolve(&named);
+        if model.is_err() && offered(link, &named) {
+            return None;
+        }
+        let tools = match &model {
+            Ok(model) if model.endpoint.kind == Kind::Demo => Toolbox::demo(),
+            _ => Toolbox::default(),
+        };
+        let fresh = Preamble {
+            system: agent.instructions.clone(),
+            tools: tools.definitions(),
+            max_tokens: model.as_ref().ok().and_then(|model| model.max_tokens),
+        };
+        let before = taken_up.or(last).filter(|run| run.agent.as_deref() == Some(&*agent_id));
+        let preamble = keep_preamble(link, before, fresh).await;
+        let (provider, name) = named.split_once('/').unwrap_or(("", &named));
+        let run = Run {
+            turn: work.turn.clone(),
+            epoch,
+            place: work.place.unwrap_or(epoch),
+            answers: work.answers.clone(),
+            continues: work.continues.clone(),
+            request: work.request.clone(),
+            inherited: false,
+            agent: Some(agent_id),
+            model: Some(name.to_owned()),
+            provider: Some(provider.to_owned()),
+            preamble: None,
+            worker: Some(link.read(|device, _| device.peer().to_string())),
+            state: RunState::Streaming,
+            started_at: Some(now(link)),
+            ended_at: None,
+            usage: Usage::default(),
+            cost: Cost::default(),
+            stop_reason: None,
+            error: None,
+            by: Vec::new(),
+        };
+        let _ = (session, conversation);
+        Some(Self { run, model, preamble, tools })
+    }
+
+    /// Stores the run and carries it through.
+    async fn begin(
+        mut self,
+        context: &Context,
+        session: DocumentId,
+        seen: &watch::Receiver<Seen>,
+        lease: Lease,
+        work: Work,
+        conversation: Conversation,
+    ) -> bool {
+        let link = &context.link;
+        if !matches!(work.kind, WorkKind::Name) {
+            let (hash, bytes) = self.preamble.to_blob();
+            // A change that names a blob is sent after the blob.
+            if let Err(why) = link.put_blob(&hash, bytes).await {
+                tracing::warn!(%session, why, "the preamble could not be stored");
+                lease.release();
+                return false;
+            }
+            self.run.preamble = Some(hash);
+        }
+        self.end_at_once(work.kind);
+        let prices = self.model.as_ref().ok().and_then(|model| model.rates).map(|rates| rates.json());
+        let (run, ended) = (self.run.clone(), self.run.state != RunState::Streaming);
+        let prepared = link.read(|device, _| {
+            device.prepare(session, &lease.actor, |tx| {
+                write::begin_run(tx, &run)?;
+                put_prices(tx, &run.key(), prices.as_deref())
+            })
+        });
+        let change = match prepared {
+            Ok(change) => change,
+            Err(error) => {
+                tracing::error!(%session, %error, "a run could not be prepared");
+                lease.release();
+                return false;
+            }
+        };
+        let (epoch, sent) = (lease.epoch, change.clone());
+        let answer = link.ask(|ask| ToRelay::Begin { ask, session, epoch, change: sent }).await;
+        if !matches!(answer, Ok(FromRelay::Stored { .. })) {
+            tracing::debug!(%session, ?answer, "a run was not stored");
+            lease.release();
+            return false;
+        }
+        let mut adopted = Ok(());
+        link.client().cast(|device, _| match device.adopt(session, &lease.actor, &change) {
+            Ok(effects) => effects,
+            Err(error) => {
+                adopted = Err(error);
+                Default::default()
+            }
+        });
+        if let Err(error) = adopted {
+            tracing::error!(%session, %error, "a run that the relay stored could not be taken up");
+            return false;
+        }
+        match self.model {
+            Ok(model) if !ended => {
+                let signals = Signals::new(
+                    link.clone(),
+                    session,
+                    run.key(),
+                    seen.clone(),
+                    lease.lost(),
+                    context.stopping.clone(),
+                );
+                if work.kind == WorkKind::Name {
+                    let transport = context.transport.clone();
+                    Naming { link, transport, session, run, model, lease, signals }.carry_through(&conversation).await;
+                } else {
+                    let author = run.agent.clone().unwrap_or_default();
+                    let page = Page::new(link, session, run.clone(), author, model.endpoint.kind.as_str());
+                    let spending = Spending::new(model.rates);
+                    let turn = Turn {
+                        link,
+                        transport: context.transport.clone(),
+                        session,
+                        run,
+                        model,
+                        preamble: self.preamble,
+                        tools: self.tools,
+                        step_limit: context.settings.worker.step_limit,
+                        decisions: decisions(work.kind, conversation),
+                        lease,
+                        signals,
+                        page,
+                        spending,
+                        no_prefill: false,
+                    };
+                    turn.carry_through().await;
+                }
+            }
+            _ => settle(link, session, lease, false).await,
+        }
+        true
+    }
+
+    /// Runs that call nobody are made as they end: a closing, a giving up, one whose model nobody has.
+    fn end_at_once(&mut self, kind: WorkKind) {
+        let (state, reason, error) = match (kind, &self.model) {
+            (WorkKind::Close, _) => (RunState::Paused, "pause", None),
+            (WorkKind::GiveUp, _) => {
+                let message = "The worker was lost three times in this turn: what it wrote is kept.".to_owned();
+                (RunState::Failed, "error", Some(RunError { code: "worker_lost".into(), message, retryable: true }))
+            }
+            // A title needs no model: the text gives one.
+            (WorkKind::Name, _) | (_, Ok(_)) => return,
+            (_, Err(why)) => {
+                let message = format!("No worker serves the model: {why}.");
+                (RunState::Failed, "error", Some(RunError { code: "model".into(), message, retryable: true }))
+            }
+        };
+        self.run.state = state;
+        self.run.stop_reason = Some(reason.to_owned());
+        self.run.ended_at = self.run.started_at;
+        self.run.error = error;
+    }
+}
+
+/// The session's agent, else the workspace's default one; an empty one if the workspace doesn't come.
+async fn agent(link: &Link, session: &Session) -> (String, Agent) {
+    let wanted = session.agent.clone();
+    let found = link.client().until(WORKSPACE, |device, _| {
+        let workspace = device.workspace();
+        let id = wanted.clone().filter(|id| workspace.agents.contains_key(id)).unwrap_or(workspace.default_agent);
+        workspace.agents.get(&id).cloned().map(|agent| (id, agent))
+    });
+    found.await.unwrap_or_else(|| (session.agent.clone().unwrap_or_default(), Agent::default()))
+}
+
+/// Whether some worker that is connected offers the model.
+fn offered(link: &Link, model: &str) -> bool {
+    link.read(|device, _| device.offers().iter().any(|offer| offer.models.iter().any(|one| one == model)))
+}
+
+/// The predecessor's preamble, byte for byte, unless the agent was changed or a tool of it is gone: so the request
+/// begins with the bytes that the provider has cached.
+async fn keep_preamble(link: &Link, before: Option<&Run>, fresh: Preamble) -> Preamble {
+    let Some(hash) = before.and_then(|run| run.preamble.clone()) else { return fresh };
+    if fresh.to_blob().0 == hash {
+        return fresh;
+    }
+    let Some(kept) = link.get_blob(&hash).await.and_then(|bytes| Preamble::of_blob(&bytes)) else { return fresh };
+    let has = |name: &str| fresh.tools.iter().any(|tool| tool.name == name);
+    let same = kept.system == fresh.system && kept.tools.iter().all(|tool| has(&tool.name));
+    if same { kept } else { fresh }
+}
+
+/// The decisions that a run carries out: one that goes on, not one that begins a turn anew.
+fn decisions(kind: WorkKind, conversation: Conversation) -> BTreeMap<String, Decision> {
+    match kind {
+        WorkKind::Continue | WorkKind::TakeOver | WorkKind::Decide => conversation.decisions,
+        _ => BTreeMap::new(),
+    }
+}
+
+/// The rates that a run's cost is counted by.
+fn put_prices(tx: &mut Transaction<'_>, run: &str, prices: Option<&str>) -> Result<(), AutomergeError> {
+    if let Some(prices) = prices
+        && let Some((_, runs)) = tx.get(automerge::ROOT, "runs")?
+        && let Some((_, run)) = tx.get(runs, run)?
+    {
+        tx.put(run, "prices", prices)?;
+    }
+    Ok(())
+}

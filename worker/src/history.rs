@@ -1,0 +1,286 @@
+//! Conversation → prompt entries: what a model is told of a session, up to and with one turn. A pure function of the
+//! document, so that the same history always gives the same bytes.
+//!
+//! What must go back unchanged goes back only to the provider and model family that sent it; thinking without it is
+//! left out, calls whose input was cut are left out, and every other call has exactly one result.
+
+use std::collections::{BTreeMap, HashMap};
+
+use skein_engine::session::conversation::{Content, Conversation, ShownCallState, ShownMessage, ShownPart};
+use skein_engine::session::model::{Role, Session};
+
+use crate::providers::prompt::{CallIds, CallResult, Entry, Piece};
+
+/// Who is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The provider's name in `skein.toml`.
+    pub provider: &'a str,
+    /// The model, without the provider's name.
+    pub model: &'a str,
+    /// The provider's kind.
+    pub kind: &'a str,
+}
+
+/// The entries up to and with the turn `turn`; later ones, and what is queued, stay out.
+pub fn entries(session: &Session, conversation: &Conversation, turn: &str, asked: Asked<'_>) -> Vec<Entry> {
+    let messages = &conversation.messages;
+    let end = messages.iter().rposition(|message| message.turn.as_deref() == Some(turn)).map_or(0, |last| last + 1);
+    let writers = writers(session);
+    let mut history = History { results: results(&messages[..end]), ..History::default() };
+    for message in messages[..end].iter().filter(|message| !message.unverified) {
+        match message.role {
+            Role::User => {
+                history.flush();
+                let text = words(message);
+                if !text.trim().is_empty() {
+                    history.entries.push(Entry::User { text });
+                }
+            }
+            Role::Assistant => {
+                let key = (message.turn.as_deref().unwrap_or_default(), message.epoch.unwrap_or_default());
+                let same = writers.get(&key).is_some_and(|(provider, model)| {
+                    *provider == asked.provider && family(model) == family(asked.model)
+                });
+                message.parts.iter().for_each(|part| history.part(part, same, asked.kind));
+            }
+        }
+    }
+    history.flush();
+    history.entries
+}
+
+/// A person's words in a message.
+pub fn words(message: &ShownMessage) -> String {
+    let texts: Vec<&str> = message
+        .parts
+        .iter()
+        .filter_map(|part| match &part.content {
+            Content::Text { text } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    texts.join("\n\n")
+}
+
+/// A model's name up to its version: data goes back within a family.
+fn family(model: &str) -> &str {
+    let start = model.rfind('/').map_or(0, |slash| slash + 1);
+    let end = model[start..].find(['-', '.', ':', '_', '@']).map_or(model.len(), |at| start + at);
+    model[..end].trim_end_matches(|c: char| c.is_ascii_digit())
+}
+
+type Claim<'a> = (&'a str, skein_engine::ids::Epoch);
+
+/// Provider and model of each claim.
+fn writers(session: &Session) -> HashMap<Claim<'_>, (&str, &str)> {
+    let runs = session.runs.values().flatten();
+    runs.map(|run| {
+        let provider = run.provider.as_deref().unwrap_or_default();
+        ((run.turn.as_str(), run.epoch), (provider, run.model.as_deref().unwrap_or_default()))
+    })
+    .collect()
+}
+
+/// The first result of each call.
+fn results(messages: &[ShownMessage]) -> BTreeMap<String, (String, bool)> {
+    let mut results = BTreeMap::new();
+    for part in messages.iter().flat_map(|message| &message.parts) {
+        if let Content::ToolResult { call_id, content, is_error, .. } = &part.content {
+            results.entry(call_id.clone()).or_insert_with(|| (content.clone(), *is_error));
+        }
+    }
+    results
+}
+
+#[derive(Default)]
+struct History {
+    entries: Vec<Entry>,
+    pieces: Vec<Piece>,
+    calls: Vec<CallResult>,
+    results: BTreeMap<String, (String, bool)>,
+    ids: CallIds,
+    /// Results have begun: the next words belong to another answer.
+    answered: bool,
+}
+
+impl History {
+    fn part(&mut self, part: &ShownPart, same: bool, kind: &str) {
+        let data = part.provider.as_ref().filter(|data| same && data.kind == kind).map(|data| data.data.clone());
+        if self.answered && !matches!(part.content, Content::ToolResult { .. }) {
+            self.flush();
+        }
+        match &part.content {
+            Content::Text { text } => self.text(text, data),
+            Content::Thinking { text } => {
+                if data.is_some() {
+                    self.pieces.push(Piece::Thinking { text: text.clone(), data });
+                }
+            }
+            Content::ToolCall { id, provider_id, name, input, state, .. } => {
+                // Half an input is dropped and asked for again.
+                if matches!(state, ShownCallState::Cut | ShownCallState::Preparing) || input.is_empty() {
+                    return;
+                }
+                let sent = self.ids.give(id, provider_id.as_deref().filter(|_| same));
+                let (content, is_error) =
+                    self.results.get(id).cloned().unwrap_or_else(|| (missing(*state).to_owned(), true));
+                self.pieces.push(Piece::Call { id: sent.clone(), name: name.clone(), input: input.clone(), data });
+                self.calls.push(CallResult { id: sent, content, is_error });
+            }
+            Content::ToolResult { .. } => self.answered = true,
+            Content::Other { .. } => {
+                if let Some(data) = data.filter(|data| !data.is_empty()) {
+                    self.pieces.push(Piece::Other { data });
+                }
+            }
+            Content::Attachment { .. } | Content::Error { .. } | Content::Event { .. } | Content::Unknown { .. } => {}
+        }
+    }
+
+    /// Words; those that go on from words without data are one piece with them, as if never cut.
+    fn text(&mut self, text: &str, data: Option<String>) {
+        if text.is_empty() && data.is_none() {
+            return;
+        }
+        match (self.pieces.last_mut(), &data) {
+            (Some(Piece::Text { text: before, data: None }), None) => before.push_str(text),
+            _ => self.pieces.push(Piece::Text { text: text.to_owned(), data }),
+        }
+    }
+
+    fn flush(&mut self) {
+        self.answered = false;
+        let pieces = std::mem::take(&mut self.pieces);
+        let results = std::mem::take(&mut self.calls);
+        // An answer that says nothing is refused by providers.
+        let says = |piece: &Piece| match piece {
+            Piece::Text { text, .. } => !text.trim().is_empty(),
+            Piece::Thinking { .. } => false,
+            Piece::Call { .. } | Piece::Other { .. } => true,
+        };
+        if pieces.iter().any(says) {
+            self.entries.push(Entry::Assistant { pieces });
+        }
+        if !results.is_empty() {
+            self.entries.push(Entry::Results { results });
+        }
+    }
+}
+
+/// What a model reads of a call that has no result.
+fn missing(state: ShownCallState) -> &'static str {
+    match state {
+        ShownCallState::Denied => "The person did not allow this call: it did not run.",
+        ShownCallState::Running | ShownCallState::InDoubt => {
+            "It is not known whether this call ran: the worker was lost while it did. Don't assume either."
+        }
+        _ => "This call was cancelled: it did not run.",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skein_engine::ids::Epoch;
+    use skein_engine::session::model::ProviderData;
+
+    use super::*;
+
+    const ASKED: Asked<'static> = Asked { provider: "p", model: "claude-sonnet-4-5", kind: "anthropic" };
+
+    fn part(content: Content, data: Option<&str>) -> ShownPart {
+        let provider = data.map(|data| ProviderData { kind: "anthropic".into(), data: data.into() });
+        ShownPart { index: 0, content, provider }
+    }
+
+    fn call(id: &str, provider_id: &str, state: ShownCallState) -> ShownPart {
+        part(
+            Content::ToolCall {
+                id: id.into(),
+                provider_id: Some(provider_id.into()),
+                name: "t".into(),
+                input: "{}".into(),
+                state,
+                digest: String::new(),
+            },
+            None,
+        )
+    }
+
+    fn result(id: &str) -> ShownPart {
+        part(Content::ToolResult { call_id: id.into(), content: format!("r{id}"), is_error: false, blob: None }, None)
+    }
+
+    fn text(text: &str) -> ShownPart {
+        part(Content::Text { text: text.into() }, None)
+    }
+
+    fn message(role: Role, turn: &str, parts: Vec<ShownPart>) -> ShownMessage {
+        ShownMessage {
+            id: format!("{role:?}{turn}"),
+            role,
+            author: None,
+            created_at: None,
+            turn: Some(turn.into()),
+            epoch: Some(Epoch(1)),
+            unverified: false,
+            parts,
+        }
+    }
+
+    fn told(messages: Vec<ShownMessage>, turn: &str) -> Vec<Entry> {
+        entries(&Session::default(), &Conversation { messages, ..Conversation::default() }, turn, ASKED)
+    }
+
+    #[test]
+    fn every_call_has_one_result_and_a_cut_one_is_left_out() {
+        let parts = vec![
+            text("a"),
+            call("1", "x", ShownCallState::Done),
+            call("2", "y", ShownCallState::Cancelled),
+            call("3", "z", ShownCallState::Cut),
+            result("1"),
+            text("b"),
+        ];
+        let entries = told(vec![message(Role::User, "t", vec![text("hi")]), message(Role::Assistant, "t", parts)], "t");
+        let [Entry::User { .. }, Entry::Assistant { pieces }, Entry::Results { results }, Entry::Assistant { .. }] =
+            &entries[..]
+        else {
+            panic!("{entries:#?}")
+        };
+        assert_eq!((pieces.len(), results.len()), (3, 2));
+        assert_eq!(results[0].content, "r1");
+        assert!(results[1].is_error && results[1].content.contains("cancelled"));
+    }
+
+    #[test]
+    fn an_answer_cut_and_continued_is_one_text_and_an_empty_one_is_none() {
+        let entries = told(
+            vec![
+                message(Role::User, "t", vec![text("hi")]),
+                message(Role::Assistant, "t", vec![text("hel")]),
+                message(Role::Assistant, "t", vec![text("lo")]),
+                message(Role::User, "u", vec![text("and?")]),
+                message(Role::Assistant, "u", vec![text("")]),
+            ],
+            "u",
+        );
+        let said = Entry::Assistant { pieces: vec![Piece::Text { text: "hello".into(), data: None }] };
+        assert_eq!(entries[1], said);
+        assert_eq!(entries.len(), 3);
+    }
+
+    #[test]
+    fn later_turns_stay_out_so_that_a_retry_sees_what_stood_before_it() {
+        let messages = vec![message(Role::User, "t", vec![text("one")]), message(Role::User, "u", vec![text("two")])];
+        assert_eq!(told(messages, "t"), [Entry::User { text: "one".into() }]);
+    }
+
+    #[test]
+    fn a_family_is_a_model_without_its_version() {
+        assert_eq!(family("claude-sonnet-4-5"), family("claude-opus-4"));
+        assert_eq!(family("gpt4o"), "gpt4o");
+        assert_ne!(family("anthropic/claude-haiku"), family("anthropic/titan"));
+        assert_ne!(family("glm-4.5"), family("claude-3"));
+    }
+}

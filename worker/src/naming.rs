@@ -1,0 +1,141 @@
+//! A naming run (rule 16): a title for the session, by a small request of its own, or from the text.
+//!
+//! Invariant: it gives way to all other work, and a title that isn't one is never written.
+
+use std::sync::Arc;
+
+use skein_engine::device::DeviceError;
+use skein_engine::ids::DocumentId;
+use skein_engine::session::conversation::Conversation;
+use skein_engine::session::model::{Role, Run, RunError, RunState};
+use skein_engine::session::work::naming_tries;
+use skein_engine::session::write;
+
+use crate::config::Model;
+use crate::history::words;
+use crate::lease::Lease;
+use crate::link::Link;
+use crate::page::now;
+use crate::providers::Kind;
+use crate::providers::demo::prompt_tokens;
+use crate::providers::event::Event;
+use crate::providers::prompt::{Entry, Preamble, Prompt};
+use crate::providers::transport::Transport;
+use crate::signals::{Signals, Why};
+use crate::spending::{Request, Spending};
+use crate::title;
+use crate::turn::settle;
+
+/// After so many tries the title comes from the text.
+const TRIES: usize = 3;
+/// The most tokens that a title may take; a model that reasons needs room for that too.
+const MAX_TOKENS: u64 = 1024;
+/// What it is called where the text has no word.
+const WORDLESS: &str = "Untitled conversation";
+
+/// See the module.
+pub struct Naming<'a> {
+    /// The relay.
+    pub link: &'a Arc<Link>,
+    /// To models.
+    pub transport: Transport,
+    /// Where.
+    pub session: DocumentId,
+    /// What has begun.
+    pub run: Run,
+    /// Who is asked.
+    pub model: Model,
+    /// The claim.
+    pub lease: Lease,
+    /// What can end it.
+    pub signals: Signals,
+}
+
+impl Naming<'_> {
+    /// Carries the run through, and gives the lease back.
+    pub async fn carry_through(mut self, conversation: &Conversation) {
+        let of = |role| conversation.messages.iter().find(|message| message.role == role).map(words);
+        let person = of(Role::User).unwrap_or_default();
+        let answer = of(Role::Assistant).unwrap_or_default();
+        let mut spending = Spending::new(self.model.rates);
+        let tries = self.link.read(|device, _| device.session(self.session).map(|s| naming_tries(s, &self.run.turn)));
+        let asks = self.model.endpoint.kind != Kind::Demo && tries.is_ok_and(|tries| tries <= TRIES);
+        let found = match asks {
+            true => self.ask(&person, &answer, &mut spending).await,
+            false => Ok(None),
+        };
+        let title = match found {
+            Ok(found) => Ok(found.or_else(|| title::from_text(&person)).unwrap_or_else(|| WORDLESS.to_owned())),
+            Err(Why::Lost) => return,
+            Err(why) => Err(why),
+        };
+        match self.write(title, &spending) {
+            Ok(()) => settle(self.link, self.session, self.lease, false).await,
+            Err(error) => tracing::error!(session = %self.session, %error, "a title could not be written"),
+        }
+    }
+
+    /// The model's title; `Ok(None)` if it gave none, `Err` if the run must end.
+    async fn ask(&mut self, person: &str, answer: &str, spending: &mut Spending) -> Result<Option<String>, Why> {
+        let preamble = Preamble { system: title::INSTRUCTIONS.into(), tools: Vec::new(), max_tokens: Some(MAX_TOKENS) };
+        let entries = vec![Entry::User { text: title::question(person, answer) }];
+        let prompt = Prompt { model: self.model.name.clone(), preamble, entries, resume: None };
+        let mut endpoint = self.model.endpoint.clone();
+        endpoint.key = self.model.key_variable.as_ref().and_then(|variable| std::env::var(variable).ok());
+        let mut request = Request { prompt: prompt_tokens(&prompt), ..Request::default() };
+        let transport = self.transport.clone();
+        let asking = transport.ask(&endpoint, &prompt);
+        let answering = tokio::select! {
+            why = self.signals.end() => return Err(why),
+            answering = asking => answering,
+        };
+        let Ok(mut answering) = answering else { return Ok(None) };
+        let mut said = String::new();
+        let mut failed = false;
+        loop {
+            let events = tokio::select! {
+                why = self.signals.end() => {
+                    spending.add(&request);
+                    return Err(why);
+                }
+                events = answering.next() => events,
+            };
+            for event in events.into_iter().flatten().collect::<Vec<_>>() {
+                match event {
+                    Event::Started => said.clear(),
+                    Event::Text(text) => {
+                        request.written += text.chars().count() as u64;
+                        said.push_str(&text);
+                    }
+                    Event::Usage(report) => request.report = Some(report),
+                    Event::Stopped { .. } => request.complete = true,
+                    Event::Failed(_) => failed = true,
+                    _ => {}
+                }
+            }
+            if request.complete || failed {
+                break;
+            }
+        }
+        spending.add(&request);
+        Ok(title::accept(&said).filter(|_| !failed))
+    }
+
+    fn write(&self, title: Result<String, Why>, spending: &Spending) -> Result<(), DeviceError> {
+        let (key, epoch, at) = (self.run.key(), self.run.epoch, now(self.link));
+        self.link.write(self.session, |tx| {
+            write::set_usage(tx, &key, &spending.usage(), &spending.cost())?;
+            match &title {
+                Ok(title) => {
+                    write::set_auto_name(tx, title, epoch)?;
+                    write::end_run(tx, &key, RunState::Completed, "end", None, at)
+                }
+                Err(_) => {
+                    let message = "The title gave way to other work.".to_owned();
+                    let error = RunError { code: "gave_way".into(), message, retryable: true };
+                    write::end_run(tx, &key, RunState::Failed, "gave_way", Some(&error), at)
+                }
+            }
+        })
+    }
+}

@@ -1,0 +1,237 @@
+//! The worker as a whole: it follows the catalog, and attends to each session that has work it can serve, several at a
+//! time.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use skein_client::{Client, ClientConfig, Event};
+use skein_engine::device::Notice;
+use skein_engine::ids::DocumentId;
+use skein_engine::session::conversation::{Status, WriterKind};
+use skein_engine::wire::catalog::{Offer, ToRelay};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::attend::{Context, attend};
+use crate::config::{ConfigError, Settings};
+use crate::link::Link;
+use crate::providers::transport::Transport;
+use crate::tools::Toolbox;
+
+/// A session where nothing could be done is looked at again after so long, twice as long each time, at most
+/// [`LONGEST`].
+const AGAIN: Duration = Duration::from_secs(1);
+const LONGEST: Duration = Duration::from_secs(60);
+/// How often it is looked who waits for that.
+const TICK: Duration = Duration::from_millis(500);
+
+/// What a worker needs.
+#[derive(Clone, Debug)]
+pub struct WorkerConfig {
+    /// The relay's address: `http(s)://…`, or host and port.
+    pub relay_url: String,
+    /// A worker's token.
+    pub token: String,
+    /// The operator's word.
+    pub settings: Settings,
+}
+
+/// Why a worker ended.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// The settings can't be used.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The replica can't be opened, or the relay turns it away for good.
+    #[error("{0}")]
+    Relay(String),
+    /// The token is a person's.
+    #[error("this token belongs to no worker: make one with `skein token add NAME --worker`")]
+    NotAWorker,
+}
+
+/// Runs until `shutdown` is done, or the relay turns it away for good. A relay that can't be reached is tried again.
+///
+/// At shutdown every model's connection is cut, what came is committed, and the runs are left to be taken up again.
+pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Result<(), WorkerError> {
+    config.settings.check()?;
+    let transport = Transport::default();
+    let client = Client::open(ClientConfig {
+        relay: config.relay_url.clone(),
+        token: Some(config.token.clone()),
+        data: None,
+        prefetch: false,
+        offline: false,
+    });
+    let client = client.await.map_err(|error| WorkerError::Relay(error.to_string()))?;
+    let mut notices = client.notices();
+    let link = Arc::new(Link::new(client, &config.relay_url, &config.token));
+    let (stop, stopping) = watch::channel(false);
+    let context = Context { link: link.clone(), transport, settings: Arc::new(config.settings), stopping };
+    let mut node =
+        Node { context, offered: false, attended: JoinSet::new(), busy: BTreeMap::new(), again: BTreeMap::new() };
+    let mut tick = tokio::time::interval(TICK);
+    tokio::pin!(shutdown);
+    let result = loop {
+        tokio::select! {
+            () = &mut shutdown => break Ok(()),
+            event = notices.next() => match event {
+                Some(event) => {
+                    link.notice(&event);
+                    if let Err(error) = node.noticed(&event) {
+                        break Err(error);
+                    }
+                }
+                None => break Ok(()),
+            },
+            Some(done) = node.attended.join_next() => node.done(done),
+            _ = tick.tick() => {
+                if let skein_client::Link::Down(problem) = link.client().link()
+                    && problem.is_final
+                {
+                    break Err(WorkerError::Relay(problem.to_string()));
+                }
+                node.look_again();
+            }
+        }
+    };
+    stop.send_replace(true);
+    let client = link.client().clone();
+    let ending = async {
+        loop {
+            tokio::select! {
+                done = node.attended.join_next() => if done.is_none() { break },
+                // Answers and acknowledgements still come in.
+                event = notices.next() => match event {
+                    Some(event) => link.notice(&event),
+                    None => break,
+                },
+            }
+        }
+    };
+    // A session that hangs must not hang the process: its lease lapses.
+    let _ = tokio::time::timeout(Duration::from_secs(5), ending).await;
+    node.attended.abort_all();
+    client.close().await;
+    result
+}
+
+struct Node {
+    context: Context,
+    /// Whether the relay knows on this connection what is offered.
+    offered: bool,
+    attended: JoinSet<(DocumentId, bool)>,
+    /// Sessions attended to: whether their row has changed meanwhile.
+    busy: BTreeMap<DocumentId, bool>,
+    /// Sessions where nothing could be done, though something is due: when to look again, and how long was waited.
+    again: BTreeMap<DocumentId, (Instant, Duration)>,
+}
+
+impl Node {
+    fn noticed(&mut self, event: &Event) -> Result<(), WorkerError> {
+        match event {
+            Event::Notice(Notice::Summary(session)) => self.consider(*session),
+            Event::Notice(Notice::Workspace | Notice::Sync) => return self.greet(),
+            Event::Missed => self.consider_all(),
+            Event::Notice(_) => {}
+        }
+        Ok(())
+    }
+
+    /// A connection that has just been greeted hears what this worker offers.
+    fn greet(&mut self) -> Result<(), WorkerError> {
+        let link = &self.context.link;
+        let (welcome, kind) =
+            link.read(|device, _| (device.is_welcome(), device.identity().map(|identity| identity.kind)));
+        if !welcome {
+            self.offered = false;
+        } else if !self.offered {
+            if kind != Some(WriterKind::Worker) {
+                return Err(WorkerError::NotAWorker);
+            }
+            self.offered = true;
+            let models = self.context.settings.models();
+            let demo = models.iter().any(|model| self.context.settings.is_demo(model));
+            let tools = if demo { Toolbox::demo().definitions() } else { Vec::new() };
+            let tools = tools.into_iter().map(|tool| tool.name).collect();
+            link.tell_relay(&ToRelay::Offer(Offer { models, tools }));
+            self.consider_all();
+        }
+        Ok(())
+    }
+
+    fn consider_all(&mut self) {
+        let sessions = self.context.link.read(|device, now| device.summaries(now));
+        sessions.into_iter().for_each(|summary| self.consider(summary.id));
+    }
+
+    fn consider(&mut self, session: DocumentId) {
+        if let Some(changed) = self.busy.get_mut(&session) {
+            *changed = true;
+        } else if self.offered && !self.again.contains_key(&session) && self.has_work(session) {
+            self.attend(session);
+        }
+    }
+
+    /// Whether the list says that something is due here that this worker can serve.
+    fn has_work(&self, session: DocumentId) -> bool {
+        self.context.link.read(|device, now| {
+            let Some(summary) = device.summary(now, session) else { return false };
+            let (leases, _) = device.leases(session);
+            if summary.deleted_at.is_some() || leases.live.is_some() {
+                return false;
+            }
+            let streams = summary.beneath.unwrap_or(summary.status) == Status::Streaming;
+            match &summary.work {
+                Some(due) => self.context.settings.serves(due.model.as_deref()),
+                // The list has not heard yet that its lease has run out.
+                None => streams,
+            }
+        })
+    }
+
+    fn attend(&mut self, session: DocumentId) {
+        self.busy.insert(session, false);
+        let context = self.context.clone();
+        self.attended.spawn(async move { (session, attend(&context, session).await) });
+    }
+
+    fn done(&mut self, done: Result<(DocumentId, bool), tokio::task::JoinError>) {
+        let (session, did) = match done {
+            Ok(done) => done,
+            Err(error) => {
+                // A bug: the session can't be told from the others, so all that are idle are looked at anew.
+                tracing::error!(%error, "attending to a session ended badly");
+                return;
+            }
+        };
+        self.busy.remove(&session);
+        if did {
+            self.again.remove(&session);
+            self.consider(session);
+        } else if self.has_work(session) {
+            let waited = self.again.get(&session).map_or(AGAIN, |(_, waited)| (*waited * 2).min(LONGEST));
+            self.again.insert(session, (Instant::now() + waited, waited));
+        } else {
+            self.again.remove(&session);
+        }
+    }
+
+    fn look_again(&mut self) {
+        let now = Instant::now();
+        let due: BTreeSet<DocumentId> =
+            self.again.iter().filter(|(_, (at, _))| *at <= now).map(|(session, _)| *session).collect();
+        for session in due {
+            if self.busy.contains_key(&session) {
+                continue;
+            }
+            if self.offered && self.has_work(session) {
+                self.attend(session);
+            } else if !self.has_work(session) {
+                self.again.remove(&session);
+            }
+        }
+    }
+}
