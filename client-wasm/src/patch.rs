@@ -131,7 +131,7 @@ pub struct Head {
 impl Head {
     /// Takes a conversation apart: head, visible messages, queued ones.
     pub fn split(conversation: Conversation) -> (Self, Vec<ShownMessage>, Vec<ShownMessage>) {
-        let Conversation { messages, queued, waiting, turns, front, stops, status, reason, totals } = conversation;
+        let Conversation { messages, queued, waiting, turns, front, stops, status, reason, totals, .. } = conversation;
         (Self { waiting, turns, front, stops, status, reason, totals }, messages, queued)
     }
 }
