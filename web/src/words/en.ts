@@ -186,7 +186,7 @@ export const words = {
   waitingFor: (why: string) => `Waiting: ${why}`,
   yourDecision: 'for your decision',
   starting: 'for the first word',
-  failedWith: (cause: string) => `Failed: ${cause}`,
+  failedWith: (cause: string) => `Failed: ${cause.replace(/\.$/, '')}`,
   keptSoFar: 'What came before is kept.',
   details: 'Details',
   pausedBy: (who: string) => `Paused by ${who}`,
