@@ -18,7 +18,7 @@ mod sessions;
 mod view;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 
 use automerge::{Automerge, Change};
@@ -160,6 +160,8 @@ pub struct Device {
     catalog: Catalog,
     replicas: BTreeMap<DocumentId, Replica>,
     views: BTreeMap<DocumentId, View>,
+    /// Documents that were followed, and left, on the connection of now.
+    left: BTreeSet<DocumentId>,
     prefetch: Option<Prefetch>,
     /// The sync state that the last [`Notice::Sync`] stood for.
     told: SyncState,
@@ -205,6 +207,7 @@ impl Device {
             catalog: Catalog::new(config.identity),
             replicas: BTreeMap::new(),
             views: BTreeMap::new(),
+            left: BTreeSet::new(),
             prefetch: config.prefetch.then(Prefetch::default),
             told: SyncState::default(),
         }
@@ -351,13 +354,14 @@ impl Device {
             replica.closing = false;
             return;
         }
-        self.replicas.insert(document, Replica::loading(document));
+        self.replicas.insert(document, Replica::loading(document, self.left.remove(&document)));
         effects.load.push(document);
         self.tell_catalog(&ToRelay::Follow { document }, effects);
     }
 
     fn unfollow(&mut self, document: DocumentId, effects: &mut Effects) {
         self.replicas.remove(&document);
+        self.left.insert(document);
         self.views.remove(&document);
         self.tell_catalog(&ToRelay::Unfollow { document }, effects);
     }

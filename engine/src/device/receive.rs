@@ -20,6 +20,7 @@ impl Device {
     /// It is closed.
     pub fn sync_closed(&mut self, _now: Timestamp) -> Effects {
         self.link.closed();
+        self.left.clear();
         self.replicas.values_mut().for_each(super::Replica::disconnect);
         self.views.values_mut().for_each(super::View::disconnected);
         self.settle(Effects::default())

@@ -25,6 +25,9 @@ pub(super) struct Replica {
     sync: sync::State,
     /// Whether a first message was sent on this connection.
     greeted: bool,
+    /// Whether the document was followed, and left, earlier on this connection: the relay still counts on what it sent
+    /// then, and begins afresh only at a `request`.
+    again: bool,
     /// Whether the relay has answered on this connection.
     pub(super) answered: bool,
     /// Whether the relay said that it has no such document.
@@ -66,9 +69,10 @@ pub(super) enum Unreadable {
 
 impl Replica {
     /// A document that is being read from the store.
-    pub(super) fn loading(id: DocumentId) -> Self {
+    pub(super) fn loading(id: DocumentId, again: bool) -> Self {
         Self {
             id,
+            again,
             state: State::Loading,
             actor: None,
             own: BTreeSet::new(),
@@ -86,7 +90,7 @@ impl Replica {
     /// A document that this device has just made.
     pub(super) fn created(id: DocumentId, document: Automerge) -> Self {
         let actor = document.get_actor().clone();
-        let mut replica = Self::loading(id);
+        let mut replica = Self::loading(id, false);
         replica.own.insert(actor.clone());
         replica.actor = Some(actor);
         replica.state = State::Here(Box::new(document));
@@ -100,11 +104,12 @@ impl Replica {
             return;
         }
         self.own.extend(records.iter().filter(|record| is_own(record)).map(|record| record.actor.clone()));
+        let theirs = latest(records.iter().filter(|record| !is_own(record)));
         self.state = match build(records) {
             Ok(document) => State::Here(Box::new(document)),
             Err(why) => State::Broken(why),
         };
-        self.count_pending();
+        self.relay_has(&theirs, false);
     }
 
     /// Whether the store is still being read.
@@ -154,6 +159,7 @@ impl Replica {
     pub(super) fn disconnect(&mut self) {
         self.sync = sync::State::new();
         self.greeted = false;
+        self.again = false;
         self.answered = false;
         self.unavailable = false;
     }
@@ -162,7 +168,7 @@ impl Replica {
     pub(super) fn generate(&mut self) -> Option<Outgoing> {
         let State::Here(document) = &self.state else { return None };
         let message = document.generate_sync_message(&mut self.sync)?;
-        let request = !self.greeted && document.get_heads().is_empty();
+        let request = !self.greeted && (self.again || document.get_heads().is_empty());
         self.greeted = true;
         Some(Outgoing { request, data: message.encode() })
     }
@@ -281,6 +287,12 @@ pub(super) fn transact<T, E>(
 
 fn has(document: &Automerge, hash: &ChangeHash) -> bool {
     document.get_change_meta_by_hash(hash).is_some()
+}
+
+/// Those of the records that none of the others depends on.
+fn latest<'a>(records: impl Iterator<Item = &'a Record> + Clone) -> Vec<ChangeHash> {
+    let deps: BTreeSet<ChangeHash> = records.clone().flat_map(|record| record.deps.iter().copied()).collect();
+    records.map(|record| record.hash).filter(|hash| !deps.contains(hash)).collect()
 }
 
 /// The document of these records. Records whose deps are missing are left out: they stay in the store, and the relay

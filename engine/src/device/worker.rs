@@ -30,7 +30,7 @@ impl Device {
     pub fn leases(&self, session: DocumentId) -> (Leases, Writers) {
         match self.replicas.get(&session) {
             Some(replica) => surroundings(&self.catalog, replica),
-            None => surroundings(&self.catalog, &Replica::loading(session)),
+            None => surroundings(&self.catalog, &Replica::loading(session, false)),
         }
     }
 
