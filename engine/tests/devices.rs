@@ -1,6 +1,9 @@
 //! Devices beside each other, through a real hub, in memory: what is offline merges, what is pending is counted, live
 //! text is stitched, and what foreign clients say harms nobody. Every message is delivered by hand.
 
+// The helpers of a test may fail as the test may.
+#![allow(clippy::unwrap_used)]
+
 #[path = "support/world.rs"]
 mod world;
 
