@@ -1,6 +1,6 @@
 //! Changes that parse and yet could break whoever applies them: whatever passes the checks, a replica survives; and what
 //! automerge's own API writes is never refused.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 #[path = "support/history.rs"]
 mod history;
@@ -57,9 +57,9 @@ fn ordinary_histories_are_never_refused() {
 mod forge {
     use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
     use automerge::{ActorId, Automerge, Change, ExpandedChange, ObjType, ScalarValue};
+    use rand::RngExt;
     use rand::rngs::StdRng;
     use rand::seq::IndexedRandom;
-    use rand::{Rng, RngExt};
     use sha2::{Digest, Sha256};
 
     /// A change chunk around this data, with a checksum that is right.

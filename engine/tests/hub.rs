@@ -227,6 +227,44 @@ fn an_unknown_document_is_unavailable_once_and_sent_when_it_comes() {
 }
 
 #[test]
+fn who_asked_in_vain_and_then_has_it_itself_is_heard() {
+    let mut relay = Relay::new();
+    let id = DocumentId::random();
+    let mut peers = [Peer::new("asks", id, Automerge::new())];
+    peers[0].connect(&mut relay);
+    relay.pass(1_000);
+    settle(&mut relay, &mut peers);
+    assert_eq!(peers[0].unavailable, 1);
+    // It gets the document from elsewhere.
+    peers[0].doc = document();
+    settle(&mut relay, &mut peers);
+    assert_eq!(relay.hub.heads(&key(id)).unwrap(), peers[0].heads());
+}
+
+#[test]
+fn who_loses_everything_again_and_again_gets_everything_a_few_times() {
+    let mut relay = Relay::new();
+    let (id, peers) = followers(&mut relay, 0);
+    let connection = relay.join(info("w/one", "eve"), "eve");
+    let message = Automerge::new().generate_sync_message(&mut automerge::sync::State::new()).unwrap();
+    let frame = SyncFrame {
+        sender: PeerId::from("eve"),
+        target: PeerId::from(RELAY),
+        document: id,
+        data: message.encode().into(),
+    };
+    for _ in 0..100 {
+        relay.receive(connection, &Frame::Request(frame.clone()));
+    }
+    assert!(relay.raw(connection).len() < 10);
+    relay.pass(120_000);
+    relay.raw(connection);
+    relay.receive(connection, &Frame::Request(frame));
+    assert_eq!(relay.raw(connection).len(), 1);
+    drop(peers);
+}
+
+#[test]
 fn a_request_is_held_while_its_creator_brings_the_document() {
     let mut relay = Relay::new();
     let id = DocumentId::random();
@@ -572,7 +610,7 @@ fn a_tail_passes_only_from_the_live_claim() {
     let (id, peers) = followers(&mut relay, 1);
     let worker = relay.join(info("w/one", "worker"), "worker");
     let viewer = peers[1].connection.unwrap();
-    let mut passes = |relay: &mut Relay, connection, name: &str, data: Vec<u8>| {
+    let passes = |relay: &mut Relay, connection, name: &str, data: Vec<u8>| {
         relay.raw(viewer);
         relay.receive(connection, &ephemeral(name, id, 1, data));
         !relay.raw(viewer).is_empty()

@@ -19,6 +19,10 @@ const MAX_DOCUMENT_OPS: u64 = 1 << 24;
 const MAX_PREDS: u64 = 1 << 20;
 /// Steps that finding the order of a change's marks may take.
 const MAX_STEPS: u32 = 1 << 22;
+/// Where a counter may begin, and by how much one operation may move it: so none leaves 64 bits, whatever a document
+/// holds. (automerge sums them unchecked.)
+const MAX_COUNTER: u64 = 1 << 53;
+const MAX_INCREMENT: u64 = 1 << 38;
 /// Times beyond JavaScript's whole numbers are no times.
 const MAX_TIME: u64 = 1 << 53;
 /// The author that a first change may name.
@@ -345,6 +349,7 @@ impl Operations<'_> {
 fn check_fields(op: &Op<'_>) -> Result<(), Refusal> {
     const NULL: u8 = 0;
     const SIGNED: u8 = 4;
+    const COUNTER: u8 = 8;
     let plain = !op.expand && op.mark_name.is_none();
     let fits = match op.action {
         columns::MAKE_MAP | columns::MAKE_LIST | columns::MAKE_TEXT => plain && op.value_type == NULL,
@@ -354,5 +359,13 @@ fn check_fields(op: &Op<'_>) -> Result<(), Refusal> {
         columns::MARK => op.insert && (op.mark_name.is_some() || op.value_type == NULL),
         _ => return Err(encoding("an operation of an unknown kind")),
     };
-    if fits { Ok(()) } else { Err(encoding("an operation has a field that it can't have")) }
+    if !fits {
+        return Err(encoding("an operation has a field that it can't have"));
+    }
+    if op.value_type == COUNTER && op.number.unsigned_abs() > MAX_COUNTER
+        || op.action == columns::INCREMENT && op.number.unsigned_abs() > MAX_INCREMENT
+    {
+        return Err(Refusal::new("size", "a counter is beyond all counting"));
+    }
+    Ok(())
 }

@@ -45,6 +45,8 @@ pub(crate) struct Op<'a> {
     pub(crate) action: u64,
     /// Its value's type, 0 for null.
     pub(crate) value_type: u8,
+    /// Its value, where that is a signed number, a counter or a time; else 0.
+    pub(crate) number: i64,
     pub(crate) preds: u64,
     pub(crate) expand: bool,
     pub(crate) mark_name: Option<&'a str>,
@@ -153,11 +155,11 @@ impl<'a> Columns<'a> {
         let action = self.action.next()?.ok_or("an operation without action")?;
         let meta = self.value_meta.next()?.ok_or("an operation without value")?;
         let value_type = (meta & 0x0f) as u8;
-        self.check_value(value_type, meta >> 4)?;
+        let number = self.check_value(value_type, meta >> 4)?;
         let preds = self.pred_count.next()?.ok_or("an operation without its count of predecessors")?;
         let expand = self.expand.next(false)?;
         let mark_name = self.mark_name.next()?;
-        Ok(Op { object, key, insert, action, value_type, preds, expand, mark_name })
+        Ok(Op { object, key, insert, action, value_type, number, preds, expand, mark_name })
     }
 
     /// The next predecessor of the last operation.
@@ -188,27 +190,29 @@ impl<'a> Columns<'a> {
         if ended { Ok(()) } else { Err("a column that is too long, or that says nothing") }
     }
 
-    fn check_value(&mut self, value_type: u8, length: u64) -> Result<(), Broken> {
+    fn check_value(&mut self, value_type: u8, length: u64) -> Result<i64, Broken> {
         let length = usize::try_from(length).map_err(|_| "a value that is cut short")?;
         let bytes = self.value.take(length).map_err(broken)?;
         let mut reader = Reader::new(bytes);
+        let mut number = 0;
         let fits = match value_type {
             // null, false, true
             0..=2 => bytes.is_empty(),
             // unsigned
             3 => reader.uleb().is_ok() && reader.is_empty(),
             // signed, counter, time
-            4 | 8 | 9 => reader.sleb().is_ok() && reader.is_empty(),
+            4 | 8 | 9 => {
+                number = reader.sleb().map_err(broken)?;
+                reader.is_empty()
+            }
             // float
             5 => bytes.len() == 8,
             // text
             6 => std::str::from_utf8(bytes).is_ok(),
-            // bytes
-            7 => true,
-            // Types that are still to be invented.
+            // bytes, and types that are still to be invented
             _ => true,
         };
-        if fits { Ok(()) } else { Err("a value that isn't of its type") }
+        if fits { Ok(number) } else { Err("a value that isn't of its type") }
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use super::effects::ConnectionId;
 use super::follower::Follower;
-use super::hub::ConnectionId;
 use super::message::{Flags, Have, Message};
 use crate::graph::{ChangeGraph, advance};
 use crate::ids::{ActorId, ChangeHash, DocumentId, PeerId, Timestamp};
@@ -75,6 +75,11 @@ impl Document {
     /// The durable heads.
     pub(super) fn heads(&self) -> &[ChangeHash] {
         &self.heads
+    }
+
+    /// Lets go of the answer that followers who return share.
+    pub(super) fn forget_answer(&mut self) {
+        self.shared = None;
     }
 
     /// Whether there is nothing durable.
@@ -152,6 +157,7 @@ impl Document {
         address: &Address,
         encoded: &mut HashMap<(usize, Option<ConnectionId>, bool), Bytes>,
     ) -> Bytes {
+        follower.greeted = true;
         let range = follower.prefix..self.durable;
         let own = range.clone().any(|at| self.graph.source(at) == connection.0).then_some(connection);
         let prefix = std::mem::replace(&mut follower.prefix, self.durable);
@@ -192,16 +198,16 @@ impl Document {
         let Some(mut follower) = self.followers.remove(&connection) else { return };
         let lost_all = message.heads.is_empty() && !follower.heads.is_empty();
         if message.flags.is_some_and(|flags| flags.reset) || lost_all {
-            follower.restart();
+            follower.restart(now);
         }
         follower.heads.clone_from(&message.heads);
         follower.compare(now, &self.heads);
         if congested {
             follower.behind = true;
-            if !follower.greeted {
+            if !follower.greeted || follower.whole {
                 follower.unanswered = Some(Box::new(message));
             }
-        } else if follower.greeted {
+        } else if follower.greeted && !std::mem::take(&mut follower.whole) {
             self.answer_later(connection, &mut follower, &message, address, send);
         } else {
             self.answer_first(connection, &mut follower, &message, address, send);
@@ -241,8 +247,7 @@ impl Document {
             }
             let message = Message { heads: follower.heads.clone(), ..Message::default() };
             self.answer_first(*connection, follower, &message, address, send);
-            // What it says next is answered whole.
-            follower.greeted = false;
+            follower.whole = true;
         }
         self.followers = followers;
     }

@@ -12,6 +12,9 @@ use crate::ids::{ChangeHash, Timestamp};
 const DIFFERS_MS: u64 = 10_000;
 /// The pause between fresh messages doubles up to this.
 const LONGEST_PAUSE_MS: u64 = 600_000;
+/// How often in a minute a peer may say that it has lost everything, and get everything.
+const MAX_RESTARTS: u8 = 4;
+const RESTARTS_WITHIN_MS: u64 = 60_000;
 /// Hashes that a connection may ask for, or be asked for, or be refused, one by one.
 const MAX_REMEMBERED: usize = 4096;
 
@@ -26,6 +29,8 @@ pub(super) struct Follower {
     pub(super) heads: Vec<ChangeHash>,
     /// Whether its first message was answered.
     pub(super) greeted: bool,
+    /// Whether its next message is answered whole, as if it were the first.
+    pub(super) whole: bool,
     /// Its first message, while its socket takes no answer.
     pub(super) unanswered: Option<Box<Message>>,
     /// Its socket was full when there was something to send.
@@ -41,6 +46,8 @@ pub(super) struct Follower {
     /// When a fresh message is due, while its heads differ from ours.
     fresh_at: Option<Timestamp>,
     pause: u64,
+    restarts: u8,
+    restarted_at: Timestamp,
 }
 
 impl Follower {
@@ -48,12 +55,19 @@ impl Follower {
         Self { read_only, pause: DIFFERS_MS, ..Self::default() }
     }
 
-    /// It begins anew: the next answer is as to a first message.
-    pub(super) fn restart(&mut self) {
-        self.greeted = false;
-        self.prefix = 0;
-        self.answered.clear();
-        self.asked.clear();
+    /// It begins anew: the next answer is as to a first message. Too often is as not at all.
+    pub(super) fn restart(&mut self, now: Timestamp) {
+        if now.ms_since(self.restarted_at) > RESTARTS_WITHIN_MS {
+            self.restarts = 0;
+            self.restarted_at = now;
+        }
+        self.restarts = self.restarts.saturating_add(1);
+        if self.restarts <= MAX_RESTARTS {
+            self.greeted = false;
+            self.prefix = 0;
+            self.answered.clear();
+            self.asked.clear();
+        }
     }
 
     /// Whether it may have this change by asking: once a connection.

@@ -4,16 +4,16 @@
 //! One change to V followers is encoded once. Memory per connection is bounded.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::ops::AddAssign;
 
 use bytes::Bytes;
 
 use super::document::{Address, Document};
+pub use super::effects::{ConnectionId, ConnectionInfo, Effects, Key};
 use super::follower::Follower;
 use super::message::Message;
 use crate::graph::change::{self, ParsedChange};
 use crate::graph::{Added, ChangeGraph, Outcome};
-use crate::ids::{ActorId, ChangeHash, DocumentId, Epoch, PeerId, Principal, Scope, Timestamp};
+use crate::ids::{ActorId, ChangeHash, DocumentId, Epoch, PeerId, Principal, Timestamp};
 use crate::session::conversation::Writer;
 use crate::storage::Record;
 use crate::wire::cbor;
@@ -36,57 +36,6 @@ const MAX_EPHEMERAL: usize = 256 << 10;
 const QUIET_MS: u64 = 60_000;
 /// Who brought a change that came by [`Hub::insert`].
 const NO_CONNECTION: u64 = u64::MAX;
-
-/// A connection, numbered by the shell; never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct ConnectionId(pub u64);
-
-/// What the shell knows of a connection from its token.
-#[derive(Clone, Debug)]
-pub struct ConnectionInfo {
-    /// Where its documents belong: its workspace.
-    pub scope: Scope,
-    /// The member's own documents, which belong to the member's scope instead: the profile.
-    pub private: Vec<(DocumentId, Scope)>,
-    /// Who it is, as of now: bound to each actor whose first change it brings.
-    pub writer: Writer,
-    /// Members with the role viewer: the READ_ONLY flag from the first message on, except for `private`.
-    pub read_only: bool,
-}
-
-/// A document of the relay.
-pub type Key = (Scope, DocumentId);
-
-/// What the shell must do.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// Messages to send, in order. One [`Bytes`] may go to many.
-    pub send: Vec<(ConnectionId, Bytes)>,
-    /// Connections to close after what is sent, and why.
-    pub close: Vec<(ConnectionId, String)>,
-    /// Documents to read from the store, answered by [`Hub::loaded`].
-    pub load: Vec<Key>,
-    /// A group to make durable, answered by [`Hub::stored`] with its number, or [`Hub::not_stored`].
-    pub store: Vec<(u64, Record)>,
-    /// Actors seen for the first time, to be recorded with the group.
-    pub writers: Vec<(Key, ActorId, Writer)>,
-    /// Documents whose durable heads have changed: for the projector and the catalog.
-    pub changed: Vec<Key>,
-    /// When to call [`Hub::wake`] at the latest.
-    pub wake: Option<Timestamp>,
-}
-
-impl AddAssign for Effects {
-    fn add_assign(&mut self, other: Self) {
-        self.send.extend(other.send);
-        self.close.extend(other.close);
-        self.load.extend(other.load);
-        self.store.extend(other.store);
-        self.writers.extend(other.writers);
-        self.changed.extend(other.changed);
-        self.wake = [self.wake, other.wake].into_iter().flatten().min();
-    }
-}
 
 /// See the module.
 #[derive(Debug)]
@@ -268,14 +217,13 @@ impl Hub {
         document.active = now;
         let follower = document.followers.entry(connection).or_insert_with(|| Follower::new(read_only));
         if request {
-            follower.restart();
+            follower.restart(now);
         }
         if let Err(why) = self.take(connection, key, &writer, read_only, &changes, effects) {
             return self.close(connection, &why, effects);
         }
         let Some(State::Loaded(document)) = self.documents.get_mut(key) else { return };
-        let nobody_has_it = document.is_unknown() && document.graph.is_empty() && message.heads.is_empty();
-        if nobody_has_it && changes.is_empty() {
+        if document.is_unknown() && message.heads.is_empty() {
             return self.hold(now, connection, key, request, effects);
         }
         let congested = self.congested.contains(&connection);
@@ -424,7 +372,6 @@ impl Hub {
         }
         let first = known.unknown.insert(key.clone());
         let Some(follower) = document.followers.get_mut(&connection) else { return };
-        follower.greeted = true;
         if (first || request) && follower.held_until.is_none() {
             let until = now.plus_ms(HOLD_MS);
             follower.held_until = Some(until);
@@ -735,6 +682,7 @@ impl Hub {
         self.documents.retain(|_, state| match state {
             State::Loading { .. } => true,
             State::Loaded(document) => {
+                document.forget_answer();
                 !document.followers.is_empty() || !document.is_settled() || now.ms_since(document.active) < QUIET_MS
             }
         });
@@ -743,10 +691,3 @@ impl Hub {
 }
 
 const FOREIGN_SENDER: &str = "the sender id is not this connection's";
-
-impl ConnectionInfo {
-    fn key(&self, document: DocumentId) -> Key {
-        let private = self.private.iter().find(|(id, _)| *id == document);
-        (private.map_or(&self.scope, |(_, scope)| scope).clone(), document)
-    }
-}

@@ -98,7 +98,7 @@ impl Message {
             write_prefixed(&mut bytes, change);
         }
         if let Some(flags) = self.flags {
-            let bits = u8::from(flags.reset) * SYNC_RESET | u8::from(flags.read_only) * READ_ONLY;
+            let bits = (u8::from(flags.reset) * SYNC_RESET) | (u8::from(flags.read_only) * READ_ONLY);
             write_prefixed(&mut bytes, &[LEGACY_V2, FLAGS | bits]);
         }
         bytes

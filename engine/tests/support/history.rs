@@ -1,5 +1,7 @@
 //! Random but ordinary histories: what automerge's own API writes on several replicas that merge now and then.
 
+#![allow(dead_code)]
+
 use automerge::marks::{ExpandMark, Mark};
 use automerge::transaction::{Transactable, Transaction};
 use automerge::{ActorId, Automerge, AutomergeError, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, Value};
@@ -118,7 +120,7 @@ fn edit_once(rng: &mut StdRng, tx: &mut Transaction<'_>) -> Result<(), Automerge
             }
             _ => {
                 let text = tx.text(&object)?;
-                tx.update_text(&object, &text.replace('a', "o"))?;
+                tx.update_text(&object, text.replace('a', "o"))?;
             }
         },
     }
