@@ -33,6 +33,13 @@ pub fn everything(full: bool) -> Outcome {
             }
         })
     });
+    list.check("tests of the wasm module", || {
+        // Its pure half, natively. The workspace's own target folder has most of what it needs.
+        run(cargo()
+            .current_dir(root().join("client-wasm"))
+            .args(["test", "--quiet", "--locked", "--lib"])
+            .args(["--target-dir", "../target"]))
+    });
     list.check("Rust documentation tests", || run(cargo().args(["test", "--quiet", "--workspace", "--doc"])));
     list.check("types of the web client", || run(command("npm", "web").args(["run", "--silent", "check"])));
     list.check("unit tests of the web client", || run(command("npm", "web").args(["test", "--silent"])));
@@ -71,10 +78,12 @@ fn clippy_wasm() -> Outcome {
 /// `cargo nextest` where it is there, else `cargo test`. Both print what the tests with a line for people print.
 fn rust_tests(prepare: impl FnOnce(&mut Command)) -> Outcome {
     let mut tests = cargo();
+    // With the engine's types for the web client, which a test compares with what is checked in.
+    let all = ["--workspace", "--features", "skein-engine/ts", "--no-fail-fast"];
     if has("cargo-nextest") {
-        tests.args(["nextest", "run", "--workspace", "--no-fail-fast", "--status-level", "fail"]);
+        tests.args(["nextest", "run"]).args(all).args(["--status-level", "fail"]);
     } else {
-        tests.args(["test", "--workspace", "--lib", "--bins", "--tests", "--no-fail-fast", "--", "--show-output"]);
+        tests.arg("test").args(all).args(["--lib", "--bins", "--tests", "--", "--show-output"]);
     }
     prepare(&mut tests);
     run(&mut tests)

@@ -112,7 +112,10 @@ export type Conversation = {
   messages: Array<ShownMessage>,
   /** Visible messages that no shown run answers (rule 4), in list order. */
   queued: Array<ShownMessage>,
-  /** Why the queue doesn't start; `None` if nothing is queued. */
+  /**
+   * Why what is due hasn't started: the queue, a lost turn, a continue, a retry or a decision. `None` if nothing is
+   * due but a title. So it can be set while `queued` is empty.
+   */
   waiting: Waiting | null,
   /** One entry a shown turn, by place. */
   turns: Array<ShownTurn>,
