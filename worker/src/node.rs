@@ -1,7 +1,7 @@
 //! The worker as a whole: it follows the catalog, and attends to each session that has work it can serve, several at a
 //! time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use skein_engine::ids::DocumentId;
 use skein_engine::session::conversation::{Status, WriterKind};
 use skein_engine::wire::catalog::{Offer, ToRelay};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 
 use crate::attend::{Context, attend};
@@ -70,8 +70,14 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
     let link = Arc::new(Link::new(client, &config.relay_url, &config.token));
     let (stop, stopping) = watch::channel(false);
     let context = Context { link: link.clone(), transport, settings: Arc::new(config.settings), stopping };
-    let mut node =
-        Node { context, offered: false, attended: JoinSet::new(), busy: BTreeMap::new(), again: BTreeMap::new() };
+    let mut node = Node {
+        context,
+        offered: false,
+        attended: JoinSet::new(),
+        tasks: HashMap::new(),
+        busy: BTreeMap::new(),
+        again: BTreeMap::new(),
+    };
     let mut tick = tokio::time::interval(TICK);
     tokio::pin!(shutdown);
     let result = loop {
@@ -86,7 +92,7 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
                 }
                 None => break Ok(()),
             },
-            Some(done) = node.attended.join_next() => node.done(done),
+            Some(done) = node.attended.join_next_with_id() => node.done(done),
             _ = tick.tick() => {
                 if let skein_client::Link::Down(problem) = link.client().link()
                     && problem.is_final
@@ -122,7 +128,8 @@ struct Node {
     context: Context,
     /// Whether the relay knows on this connection what is offered.
     offered: bool,
-    attended: JoinSet<(DocumentId, bool)>,
+    attended: JoinSet<bool>,
+    tasks: HashMap<Id, DocumentId>,
     /// Sessions attended to: whether their row has changed meanwhile.
     busy: BTreeMap<DocumentId, bool>,
     /// Sessions where nothing could be done, though something is due: when to look again, and how long was waited.
@@ -195,18 +202,20 @@ impl Node {
     fn attend(&mut self, session: DocumentId) {
         self.busy.insert(session, false);
         let context = self.context.clone();
-        self.attended.spawn(async move { (session, attend(&context, session).await) });
+        let task = self.attended.spawn(async move { attend(&context, session).await });
+        self.tasks.insert(task.id(), session);
     }
 
-    fn done(&mut self, done: Result<(DocumentId, bool), tokio::task::JoinError>) {
-        let (session, did) = match done {
+    fn done(&mut self, done: Result<(Id, bool), JoinError>) {
+        let (task, did) = match done {
             Ok(done) => done,
             Err(error) => {
-                // A bug: the session can't be told from the others, so all that are idle are looked at anew.
+                // A panic is a bug of ours; the session's lease lapses, and it is looked at again later.
                 tracing::error!(%error, "attending to a session ended badly");
-                return;
+                (error.id(), false)
             }
         };
+        let Some(session) = self.tasks.remove(&task) else { return };
         self.busy.remove(&session);
         if did {
             self.again.remove(&session);
