@@ -5,10 +5,12 @@
 //! cause first. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 waiting timed out.
 
 mod args;
+mod config;
 mod failure;
 mod follow;
 mod place;
 mod print;
+mod serve;
 mod session;
 mod shutdown;
 mod transcript;
@@ -67,7 +69,9 @@ fn start(arguments: Skein) -> Result<(), Failure> {
         .map_err(|error| Failure::new(format!("{error}, while starting")))?;
     runtime.block_on(async {
         match arguments.command {
-            Command::Serve(_) | Command::Relay(_) | Command::Worker(_) => Err(Failure::new("not in this version")),
+            Command::Serve(arguments) => serve::serve(arguments).await,
+            Command::Relay(arguments) => serve::relay(arguments).await,
+            Command::Worker(arguments) => serve::worker(arguments).await,
             Command::Session(session) => session::run(session).await,
         }
     })
