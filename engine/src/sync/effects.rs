@@ -35,15 +35,16 @@ pub struct Effects {
     pub send: Vec<(ConnectionId, Bytes)>,
     /// Connections to close after what is sent, and why.
     pub close: Vec<(ConnectionId, String)>,
-    /// Documents to read from the store, answered by [`Hub::loaded`].
+    /// Documents to read from the store, answered by [`Hub::loaded`](super::Hub::loaded).
     pub load: Vec<Key>,
-    /// A group to make durable, answered by [`Hub::stored`] with its number, or [`Hub::not_stored`].
+    /// A group to make durable, answered by [`Hub::stored`](super::Hub::stored) with its number, or [`Hub::not_stored`](super::Hub::not_stored).
     pub store: Vec<(u64, Record)>,
     /// Actors seen for the first time, to be recorded with the group.
     pub writers: Vec<(Key, ActorId, Writer)>,
     /// Documents whose durable heads have changed: for the projector and the catalog.
     pub changed: Vec<Key>,
-    /// When to call [`Hub::wake`] at the latest.
+    /// When to call [`Hub::wake`](super::Hub::wake) at the latest: replaces what was said before; a time that has passed
+    /// means at once.
     pub wake: Option<Timestamp>,
 }
 
