@@ -25,6 +25,7 @@ use crate::guard::Guard;
 use crate::http::App;
 use crate::hub::HubHandle;
 use crate::projector::ProjectorHandle;
+use crate::store::database::Damage;
 use crate::store::ledger::Ledger;
 use crate::store::log::Log;
 use crate::{catalog, clock, commit, durable, http, hub, projector, server};
@@ -43,7 +44,7 @@ pub struct Relay {
     owner: Member,
     owner_token: String,
     worker_token: PathBuf,
-    moved_aside: Option<PathBuf>,
+    damage: Option<Damage>,
     parts: Parts,
     // Held as long as the relay runs.
     _lock: File,
@@ -73,7 +74,7 @@ pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
 
     let data = config.data.clone();
     let opened = tokio::task::spawn_blocking(move || Opened::new(&data)).await;
-    let Opened { accounts, log, ledger, blobs, workspace, owner, owner_token, moved_aside } =
+    let Opened { accounts, log, ledger, blobs, workspace, owner, owner_token, damage } =
         opened.map_err(|error| RelayError::Workspace(error.to_string()))??;
 
     let (stop, stopped) = watch::channel(false);
@@ -127,7 +128,7 @@ pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
         owner,
         owner_token,
         worker_token: config.data.join("worker-token"),
-        moved_aside,
+        damage,
         parts,
         _lock: lock,
     };
@@ -166,7 +167,15 @@ impl Relay {
 
     /// Where a broken store was moved to at this start, if one was: a new one was begun, and devices fill it again.
     pub fn moved_aside(&self) -> Option<&Path> {
-        self.moved_aside.as_deref()
+        match &self.damage {
+            Some(Damage::MovedAside(path)) => Some(path),
+            _ => None,
+        }
+    }
+
+    /// What this start found wrong with the store, in one sentence for whoever runs the relay.
+    pub fn damage(&self) -> Option<String> {
+        self.damage.as_ref().map(Damage::to_string)
     }
 
     /// Waits until a part of the relay has failed, which none should: the process is better started anew.
@@ -239,7 +248,7 @@ struct Opened {
     workspace: Workspace,
     owner: Member,
     owner_token: String,
-    moved_aside: Option<PathBuf>,
+    damage: Option<Damage>,
 }
 
 impl Opened {
@@ -249,8 +258,8 @@ impl Opened {
             AccountsError::Io(source) => RelayError::Data { path: path.clone(), source },
             other => RelayError::Accounts { path: path.clone(), reason: other.to_string() },
         })?;
-        let (log, log_moved) = Log::open(&data.join("log"))?;
-        let (ledger, ledger_moved) = Ledger::open(&data.join("ledger"))?;
+        let (log, log_damage) = Log::open(&data.join("log"))?;
+        let (ledger, ledger_damage) = Ledger::open(&data.join("ledger"))?;
         let folder = data.join("blobs");
         let blobs = Blobs::open(&folder).map_err(|source| RelayError::Data { path: folder, source })?;
         if accounts.workspaces().is_empty() {
@@ -262,8 +271,8 @@ impl Opened {
         let owner = owner.ok_or_else(nobody)?;
         let accounts = Arc::new(accounts);
         let owner_token = token_in(&data.join("owner-token"), &accounts, &owner.id, "owner-token", WriterKind::Member)?;
-        let moved_aside = log_moved.or(ledger_moved);
-        Ok(Self { accounts, log, ledger, blobs, workspace, owner, owner_token, moved_aside })
+        let damage = log_damage.or(ledger_damage);
+        Ok(Self { accounts, log, ledger, blobs, workspace, owner, owner_token, damage })
     }
 }
 

@@ -4,7 +4,7 @@
 //! One sled tree: `w` document actor → writer, `e` document → claim, `q` document → why it is set aside. Everything
 //! here blocks.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
@@ -14,7 +14,7 @@ use skein_engine::session::conversation::Writer;
 use skein_engine::wire::cbor;
 use sled::Batch;
 
-use super::database::Database;
+use super::database::{Damage, Database};
 use super::{StoreError, document_key, read_document_key};
 
 /// Bytes that sled may keep in memory.
@@ -42,10 +42,10 @@ pub struct Claim {
 }
 
 impl Ledger {
-    /// Opens the ledger in a folder; the second value is where a broken one was moved to.
-    pub fn open(path: &Path) -> Result<(Self, Option<PathBuf>), StoreError> {
-        let (database, moved) = Database::open(path, CACHE)?;
-        Ok((Self(Arc::new(database)), moved))
+    /// Opens the ledger in a folder; the second value is what was found wrong.
+    pub fn open(path: &Path) -> Result<(Self, Option<Damage>), StoreError> {
+        let (database, damage) = Database::open(path, CACHE)?;
+        Ok((Self(Arc::new(database)), damage))
     }
 
     /// Makes everything durable and lets go of the files.

@@ -7,7 +7,7 @@
 //! cover has a `u`, whatever crashed in between.
 
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -15,7 +15,7 @@ use skein_engine::ids::{ChangeHash, DocumentId, Scope};
 use skein_engine::storage::{Record, Storage};
 use sled::Batch;
 
-use super::database::Database;
+use super::database::{Damage, Database};
 use super::{StoreError, document_key, read_document_key, record, scope_key};
 
 /// Bytes that sled may keep in memory.
@@ -46,9 +46,9 @@ pub struct SavedRow {
 }
 
 impl Log {
-    /// Opens the log in a folder; the second value is where a broken one was moved to.
-    pub fn open(path: &Path) -> Result<(Self, Option<PathBuf>), StoreError> {
-        let (database, moved) = Database::open(path, CACHE)?;
+    /// Opens the log in a folder; the second value is what was found wrong.
+    pub fn open(path: &Path) -> Result<(Self, Option<Damage>), StoreError> {
+        let (database, damage) = Database::open(path, CACHE)?;
         let highest = database.read(|tree| {
             let mut highest = 0;
             for entry in tree.scan_prefix(b"u") {
@@ -57,7 +57,7 @@ impl Log {
             Ok(highest)
         })?;
         let inner = Inner { database, next: Mutex::default(), group: AtomicU64::new(highest + 1) };
-        Ok((Self(Arc::new(inner)), moved))
+        Ok((Self(Arc::new(inner)), damage))
     }
 
     /// How many groups were made durable, each with one flush and one `fdatasync`.
@@ -318,8 +318,8 @@ mod tests {
             log.append_now(std::slice::from_ref(&large)).unwrap();
             log.close();
         }
-        let (log, moved) = Log::open(&path).unwrap();
-        assert_eq!(moved, None);
+        let (log, damage) = Log::open(&path).unwrap();
+        assert_eq!(damage, None);
         let third = record(a, 4, &[large.hash], 10);
         log.append_now(std::slice::from_ref(&third)).unwrap();
         assert_eq!(log.scan_now(&scope(), a).unwrap(), [first, large, third]);
@@ -349,8 +349,8 @@ mod tests {
         for name in ["conf", "db"] {
             std::fs::copy(path.join(name), crashed.join(name)).unwrap();
         }
-        let (after, moved) = Log::open(&crashed).unwrap();
-        assert_eq!(moved, None);
+        let (after, damage) = Log::open(&crashed).unwrap();
+        assert_eq!(damage, None);
         let seqs: Vec<u64> = after.scan_now(&scope(), document).unwrap().iter().map(|record| record.seq).collect();
         assert_eq!(seqs, (1..=40).collect::<Vec<u64>>());
     }

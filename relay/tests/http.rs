@@ -1,0 +1,149 @@
+//! Everything that isn't a WebSocket.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use reqwest::{Response, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use support::{client, config, relay};
+
+async fn code_of(response: Response) -> (StatusCode, String) {
+    let status = response.status();
+    let body: Value = response.json().await.unwrap();
+    assert!(body["error"]["message"].as_str().is_some_and(|message| !message.is_empty()));
+    (status, body["error"]["code"].as_str().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_printed_address_signs_one_browser_in() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = relay(folder.path()).await;
+    let base = format!("http://{}", relay.address());
+    let address = relay.sign_in_url();
+    let code = address.strip_prefix(&format!("{base}/#/sign-in?code=")).unwrap();
+    let pair = |code: &str| {
+        let body = json!({ "code": code, "name": "Firefox" });
+        client().post(format!("{base}/pair")).json(&body).send()
+    };
+    let answer: Value = pair(code).await.unwrap().json().await.unwrap();
+    let token = answer["token"].as_str().unwrap();
+    let who = client().get(format!("{base}/whoami")).bearer_auth(token).send().await.unwrap();
+    let who: Value = who.json().await.unwrap();
+    assert_eq!(who["workspaceDocument"], relay.workspace_document().to_string());
+    assert_eq!((who["role"].as_str(), who["kind"].as_str()), (Some("owner"), Some("member")));
+    assert!(who["member"].as_str().unwrap().len() == 22 && !who["memberName"].as_str().unwrap().is_empty());
+    assert_eq!(code_of(pair(code).await.unwrap()).await, (StatusCode::GONE, "used".into()));
+    assert_eq!(code_of(pair("made-up").await.unwrap()).await, (StatusCode::NOT_FOUND, "unknown".into()));
+    assert_ne!(relay.sign_in_url(), address);
+    relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_tokens_and_nonsense_get_a_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = relay(folder.path()).await;
+    let base = format!("http://{}", relay.address());
+    let http = client();
+    for request in [http.get(format!("{base}/whoami")), http.post(format!("{base}/tickets"))] {
+        let answer = request.bearer_auth("wrong").send().await.unwrap();
+        assert_eq!(code_of(answer).await, (StatusCode::UNAUTHORIZED, "token".into()));
+    }
+    let answer = http.post(format!("{base}/pair")).body("nonsense").send().await.unwrap();
+    assert_eq!(code_of(answer).await.0, StatusCode::BAD_REQUEST);
+    let answer = http.delete(format!("{base}/whoami")).send().await.unwrap();
+    assert_eq!(code_of(answer).await.0, StatusCode::METHOD_NOT_ALLOWED);
+    let health: Value = http.get(format!("{base}/health")).send().await.unwrap().json().await.unwrap();
+    assert_eq!(health["status"], "ok");
+    relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workers_token_is_made_by_an_owner_and_makes_none_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = relay(folder.path()).await;
+    let make = |token: String, kind: &str| {
+        let body = json!({ "name": "elsewhere", "kind": kind });
+        client().post(format!("http://{}/tokens", relay.address())).bearer_auth(token).json(&body).send()
+    };
+    let made = make(relay.owner_token().to_owned(), "worker").await.unwrap();
+    assert_eq!(made.status(), StatusCode::CREATED);
+    let made: Value = made.json().await.unwrap();
+    let token = made["token"].as_str().unwrap().to_owned();
+    assert_eq!(code_of(make(token, "worker").await.unwrap()).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(code_of(make(relay.owner_token().to_owned(), "relay").await.unwrap()).await.0, StatusCode::BAD_REQUEST);
+    relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn blobs_come_back_as_a_download_that_can_do_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = relay(folder.path()).await;
+    let content: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    let id = hex::encode(Sha256::digest(&content));
+    let url = format!("http://{}/blobs/{id}", relay.address());
+    let http = client();
+    let put = |content: Vec<u8>| http.put(&url).bearer_auth(relay.owner_token()).body(content).send();
+    assert_eq!(code_of(http.put(&url).body("small").send().await.unwrap()).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(code_of(put(b"other".to_vec()).await.unwrap()).await, (StatusCode::UNPROCESSABLE_ENTITY, "hash".into()));
+    assert_eq!(put(content.clone()).await.unwrap().status(), StatusCode::CREATED);
+    assert_eq!(put(content.clone()).await.unwrap().status(), StatusCode::OK);
+    let got = http.get(&url).bearer_auth(relay.owner_token()).send().await.unwrap();
+    for (name, value) in [
+        ("content-type", "application/octet-stream"),
+        ("x-content-type-options", "nosniff"),
+        ("content-disposition", "attachment"),
+        ("content-security-policy", "sandbox"),
+    ] {
+        assert_eq!(got.headers()[name], value);
+    }
+    assert_eq!(got.bytes().await.unwrap(), content);
+    let missing = format!("http://{}/blobs/{}", relay.address(), hex::encode([7; 32]));
+    let missing = http.get(missing).bearer_auth(relay.owner_token()).send().await.unwrap();
+    assert_eq!(code_of(missing).await.0, StatusCode::NOT_FOUND);
+    relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_foreign_host_or_page_is_refused_by_name_and_an_allowed_one_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    config.allowed_origins = vec!["https://app.example.net".to_owned()];
+    config.allowed_hosts = vec!["skein.lan".to_owned()];
+    let relay = skein_relay::start(config).await.unwrap();
+    let ask = |name: &'static str, value: &'static str| {
+        client().get(format!("http://{}/health", relay.address())).header(name, value).send()
+    };
+    let refused = ask("host", "evil.example").await.unwrap();
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let text = refused.text().await.unwrap();
+    assert!(text.contains("evil.example") && text.contains("allowed_hosts"), "{text}");
+    assert_eq!(ask("host", "skein.lan").await.unwrap().status(), StatusCode::OK);
+    assert_eq!(ask("origin", "https://evil.example").await.unwrap().status(), StatusCode::FORBIDDEN);
+    let allowed = ask("origin", "https://app.example.net").await.unwrap();
+    assert_eq!(allowed.headers()["access-control-allow-origin"], "https://app.example.net");
+    let preflight = client()
+        .request(reqwest::Method::OPTIONS, format!("http://{}/whoami", relay.address()))
+        .header("origin", "https://app.example.net")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(preflight.status(), StatusCode::NO_CONTENT);
+    assert!(preflight.headers()["access-control-allow-headers"].to_str().unwrap().contains("authorization"));
+    relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_carry_their_policy() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = relay(folder.path()).await;
+    let page = client().get(format!("http://{}/", relay.address())).send().await.unwrap();
+    let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
+    for part in ["default-src 'self'", "frame-ancestors 'none'", "require-trusted-types-for 'script'"] {
+        assert!(policy.contains(part), "{policy}");
+    }
+    assert_eq!(page.headers()["referrer-policy"], "no-referrer");
+    let missing = client().get(format!("http://{}/assets/gone.js", relay.address())).send().await.unwrap();
+    assert_eq!(code_of(missing).await.0, StatusCode::NOT_FOUND);
+    relay.shutdown().await;
+}
