@@ -236,7 +236,7 @@ impl Notices {
         }
     }
 
-    /// The next notice that is about a document, or [`Event::Missed`].
+    /// The next notice that is about a document or about sync, or [`Event::Missed`].
     pub async fn about(&mut self, document: DocumentId) -> Option<Event> {
         loop {
             let event = self.next().await?;
@@ -248,7 +248,8 @@ impl Notices {
                     | Notice::Activity { session, .. }
                     | Notice::Ephemeral { session, .. }
                     | Notice::Refused { document: session, .. } => *session == document,
-                    Notice::Sync | Notice::Workspace | Notice::Lease(_) => false,
+                    Notice::Sync => true,
+                    Notice::Workspace | Notice::Lease(_) => false,
                 },
             };
             if concerns {

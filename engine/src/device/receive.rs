@@ -73,8 +73,13 @@ impl Device {
     fn take_sync(&mut self, now: Timestamp, frame: SyncFrame, effects: &mut Effects) {
         let document = frame.document;
         let Some(replica) = self.replicas.get_mut(&document) else { return };
+        let answered = replica.answered;
         match replica.receive(&frame.data) {
             Ok(new) => {
+                if !answered && replica.answered {
+                    // It may have been up to date all along: only now is that known.
+                    effects.notices.push(Notice::Sync);
+                }
                 let closes = replica.closing && replica.pending == 0;
                 if !new.is_empty() {
                     self.store(document, &Principal::from(RELAY), new, effects);
