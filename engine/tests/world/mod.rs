@@ -3,9 +3,13 @@
 
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use automerge::Automerge;
 use automerge::transaction::Transaction;
-use skein_engine::ids::{Epoch, Micros, Timestamp, random_actor};
+use skein_engine::ids::{ChangeHash, Epoch, Micros, Timestamp, random_actor};
 use skein_engine::session::command::{self, Command, CommandError, Done, Given, NewSession};
 use skein_engine::session::conversation::{
     Content, Conversation, Leases, MemberRole, ShownMessage, Status, Writer, WriterKind, Writers,
@@ -29,6 +33,8 @@ pub struct World {
     pub live: Option<Epoch>,
     pub workers: Option<u32>,
     pub now: Timestamp,
+    /// What each replica last read as.
+    read: RefCell<BTreeMap<Who, (Vec<ChangeHash>, Rc<Session>)>>,
 }
 
 /// A worker's run, and the message that it writes.
@@ -49,6 +55,7 @@ impl World {
             live: None,
             workers: Some(1),
             now: Timestamp(1_700_000_000_000),
+            read: RefCell::default(),
         };
         world.join(WriterKind::Relay, MemberRole::Owner);
         let first = world.join(WriterKind::Member, MemberRole::Owner);
@@ -78,6 +85,9 @@ impl World {
     pub fn sync(&mut self, who: Who) {
         let (relay, others) = self.replicas.split_at_mut(1);
         let other = &mut others[who - 1];
+        if other.get_heads() == relay[0].get_heads() {
+            return;
+        }
         other.merge(&mut relay[0]).unwrap();
         relay[0].merge(other).unwrap();
     }
@@ -90,8 +100,17 @@ impl World {
         }
     }
 
-    pub fn session(&self, who: Who) -> Session {
-        read::session(&self.replicas[who])
+    pub fn session(&self, who: Who) -> Rc<Session> {
+        let heads = self.replicas[who].get_heads();
+        let mut read = self.read.borrow_mut();
+        match read.get(&who) {
+            Some((known, session)) if *known == heads => session.clone(),
+            _ => {
+                let session = Rc::new(read::session(&self.replicas[who]));
+                read.insert(who, (heads, session.clone()));
+                session
+            }
+        }
     }
 
     pub fn leases(&self) -> Leases {
