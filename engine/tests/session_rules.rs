@@ -513,6 +513,8 @@ fn a_dead_run_is_taken_over_from_its_last_checkpoint_and_late_words_of_it_are_no
     })
     .unwrap();
     world.say(worker, &mut dead, "later still");
+    dead.message = None;
+    world.say(worker, &mut dead, "and again");
     world.say(other, &mut taken, " whole");
     world.end(other, &taken, RunState::Completed, "end");
     world.sync_all();
@@ -545,6 +547,28 @@ fn after_three_take_overs_a_turn_is_given_up() {
     world.claim(worker).unwrap();
     world.die();
     assert_eq!(world.due(worker).unwrap().kind, TakeOver);
+}
+
+#[test]
+fn carrying_out_a_decision_is_no_take_over() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    for n in 0..4 {
+        let mut claim = world.claim(worker).unwrap();
+        let call = format!("c{n}");
+        if n > 0 {
+            world.result(worker, &mut claim, &format!("c{}", n - 1), "done");
+        }
+        world.call(worker, &mut claim, &call, Some("{}"), CallState::Waiting);
+        world.end(worker, &claim, RunState::Paused, "approval");
+        world.sync_all();
+        world.command(A, Command::Approve { call, for_session: false }).unwrap();
+        world.sync_all();
+    }
+    assert_eq!(world.claim(worker).unwrap().work.kind, WorkKind::Decide);
+    world.die();
+    assert_eq!(world.due(worker).unwrap().kind, WorkKind::TakeOver);
 }
 
 #[test]

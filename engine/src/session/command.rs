@@ -243,13 +243,15 @@ pub fn apply(
             None
         }
         Command::Archive => {
-            put_int(tx, &ROOT, "archivedAt", given.at.0)?;
+            if session.archived_at.is_none() {
+                put_int(tx, &ROOT, "archivedAt", given.at.0)?;
+            }
             None
         }
         Command::Restore { position } => {
             if session.archived_at.is_some() {
                 tx.delete(ROOT, "archivedAt")?;
-                put_word(tx, &ROOT, "position", Some(position))?;
+                put_word(tx, &ROOT, "position", Some(position.as_str()).filter(|position| !position.is_empty()))?;
             }
             None
         }

@@ -292,11 +292,16 @@ impl<'a> Outline<'a> {
     /// Whether the queue waits for a person (rule 4).
     pub(crate) fn held(&self) -> bool {
         let stopped = self.front.is_some_and(|front| matches!(self.state(front), RunState::Paused | RunState::Failed));
+        stopped && self.holds_queue()
+    }
+
+    /// Whether the front run's stops hold the queue, once it has stopped.
+    pub(crate) fn holds_queue(&self) -> bool {
         let goes_on = |&index: &usize| match &self.session.messages[index].over {
             Some(over) => names_all(&self.stops, over),
             None => true,
         };
-        stopped && !self.stops.is_empty() && !self.queued.iter().any(goes_on)
+        !self.stops.is_empty() && !self.queued.iter().any(goes_on)
     }
 
     /// How often a worker has taken this run's turn over since a person last asked for anything (rule 13).

@@ -321,6 +321,8 @@ fn waiting(outline: &Outline<'_>, due: Option<WorkKind>, status: Status) -> Opti
     }
     let asks = outline.front_calls.list.iter().any(|call| outline.stops.contains(&call.first.id));
     Some(match status {
+        // A closing is on its way, and the queue has seen why.
+        Status::Paused if due == Some(WorkKind::Close) && !outline.holds_queue() => link,
         Status::Streaming => Waiting::BehindTurn,
         Status::Failed => Waiting::HeldByFailure,
         Status::Paused if asks => Waiting::HeldByApproval,

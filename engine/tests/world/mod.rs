@@ -24,6 +24,9 @@ pub type Who = usize;
 /// The relay's replica, which everyone syncs with.
 pub const RELAY: Who = 0;
 
+/// A replica's heads, and what it reads as.
+type Reading = (Vec<ChangeHash>, Rc<Session>);
+
 pub struct World {
     pub replicas: Vec<Automerge>,
     pub writers: Writers,
@@ -34,7 +37,7 @@ pub struct World {
     pub workers: Option<u32>,
     pub now: Timestamp,
     /// What each replica last read as.
-    read: RefCell<BTreeMap<Who, (Vec<ChangeHash>, Rc<Session>)>>,
+    read: RefCell<BTreeMap<Who, Reading>>,
 }
 
 /// A worker's run, and the message that it writes.
