@@ -218,11 +218,11 @@ mod forge {
             let obj = ObjectId::Id((*text).clone());
             let elements: Vec<_> =
                 self.ops.iter().filter(|(_, op)| op.insert && op.obj == obj).map(|(id, _)| id).collect();
-            let mut place = |rng: &mut StdRng| match elements.choose(rng) {
+            let place = |rng: &mut StdRng| match elements.choose(rng) {
                 Some(id) if rng.random_range(0..6) > 0 => Key::Seq(ElementId::Id((*id).clone())),
                 _ => Key::head(),
             };
-            let mut insert = |rng: &mut StdRng, action| Op {
+            let insert = |rng: &mut StdRng, action| Op {
                 action,
                 obj: obj.clone(),
                 key: place(rng),
@@ -297,7 +297,7 @@ mod forge {
 
 /// A document with everything in it that a rule speaks of, its graph, and how to break each rule.
 mod rules {
-    use automerge::legacy::{ElementId, Key, MarkData, ObjectId, Op, OpId, OpType};
+    use automerge::legacy::{ElementId, Key, ObjectId, Op, OpId, OpType};
     use automerge::marks::{ExpandMark, Mark};
     use automerge::transaction::Transactable;
     use automerge::{ActorId, Automerge, Change, ExpandedChange, ObjType, ROOT, ScalarValue};

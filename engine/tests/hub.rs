@@ -352,6 +352,25 @@ fn a_viewer_reads_is_flagged_and_writes_only_what_is_private() {
 }
 
 #[test]
+fn a_peer_that_takes_no_changes_is_sent_none() {
+    let mut relay = Relay::new();
+    let (id, mut peers) = followers(&mut relay, 0);
+    let connection = relay.join(info("w/one", "ann"), "deaf");
+    let mut message = Automerge::new().generate_sync_message(&mut automerge::sync::State::new()).unwrap();
+    let mut flags = automerge::sync::MessageFlags::new();
+    flags.set(automerge::sync::MessageFlags::READ_ONLY);
+    message.flags = Some(flags);
+    say(&mut relay, connection, "deaf", id, message);
+    put(&mut peers[0].doc, "name", "two");
+    settle(&mut relay, &mut peers);
+    relay.pass(60_000);
+    let messages: Vec<_> = relay.raw(connection).iter().map(sync_message).collect();
+    assert_eq!(messages.len(), 2);
+    assert!(messages.iter().all(|message| message.changes.is_empty()));
+    assert_eq!(messages[1].heads, peers[0].heads());
+}
+
+#[test]
 fn protocol_errors_end_the_connection_and_no_other() {
     let mut relay = Relay::new();
     let (id, mut peers) = followers(&mut relay, 1);

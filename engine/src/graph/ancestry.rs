@@ -70,3 +70,61 @@ impl ChangeGraph {
         (ancestry, walked > LONG_WALK)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use automerge::Automerge;
+    use bytes::Bytes;
+    use rand::rngs::StdRng;
+    use rand::{RngExt, SeedableRng};
+
+    use super::*;
+    use crate::graph::Added;
+    use crate::graph::change::ParsedChange;
+
+    /// Replicas that write on their own for long, and merge seldom.
+    fn graph(rng: &mut StdRng) -> ChangeGraph {
+        let mut docs: Vec<_> = (0..4_u8).map(|n| Automerge::new().with_actor(vec![n].into())).collect();
+        for _ in 0..600 {
+            let at = rng.random_range(0..docs.len());
+            if rng.random_range(0..150) == 0 {
+                let mut other = docs[rng.random_range(0..4)].clone();
+                docs[at].merge(&mut other).unwrap();
+            }
+            docs[at].empty_commit(automerge::transaction::CommitOptions::default());
+        }
+        let mut all = Automerge::new();
+        for doc in &mut docs {
+            all.merge(doc).unwrap();
+        }
+        let mut graph = ChangeGraph::default();
+        for change in all.get_changes(&[]) {
+            let change = ParsedChange::parse(Bytes::copy_from_slice(change.raw_bytes())).unwrap();
+            assert!(matches!(graph.add(change, 0)[0].added, Added::New(_)));
+        }
+        graph
+    }
+
+    #[test]
+    fn it_is_what_walking_the_whole_graph_finds() {
+        let mut rng = StdRng::seed_from_u64(3);
+        let graph = graph(&mut rng);
+        assert!(graph.nodes.iter().any(|node| node.before.is_some()), "no walk was long");
+        for _ in 0..300 {
+            let deps: Vec<_> = (0..rng.random_range(1..4)).map(|_| rng.random_range(0..graph.len()) as u32).collect();
+            let mut before: HashSet<u32> = HashSet::new();
+            let mut todo = deps.clone();
+            while let Some(at) = todo.pop() {
+                if before.insert(at) {
+                    todo.extend(graph.nodes[at as usize].deps.iter());
+                }
+            }
+            let (ancestry, _) = graph.ancestry(&deps);
+            for at in 0..graph.len() as u32 {
+                assert_eq!(ancestry.holds(at, &graph.nodes[at as usize]), before.contains(&at), "{at} of {deps:?}");
+            }
+        }
+    }
+}

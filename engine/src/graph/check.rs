@@ -141,7 +141,7 @@ fn index_ops(
     before: &Ancestry,
     columns: &mut Columns<'_>,
 ) -> Result<(), Refusal> {
-    let first = graph.index.len();
+    let (first, names) = (graph.index.len(), graph.index.names());
     let actors = std::iter::once(&change.actor)
         .chain(&change.others)
         .map(|actor| graph.actor_numbers.get(actor).copied())
@@ -160,7 +160,7 @@ fn index_ops(
     let result = operations.check(columns);
     match result {
         Ok(()) => graph.index.close_change(first),
-        Err(_) => graph.index.drop_ops(first),
+        Err(_) => graph.index.drop_change(first, names),
     }
     result
 }

@@ -4,6 +4,7 @@
 //! lower number. The index is built at a document's first write, and not persisted.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Stands for the root (as an object) and the head of a list (as an element).
 pub(super) const NONE: u32 = u32::MAX;
@@ -19,8 +20,9 @@ pub(super) struct OpIndex {
     keys: Vec<u32>,
     /// The first operation of each change.
     firsts: Vec<u32>,
-    /// Map keys, numbered.
-    names: HashMap<Box<str>, u32>,
+    /// Map keys, numbered, and in the order of their numbers.
+    names: HashMap<Arc<str>, u32>,
+    names_in_order: Vec<Arc<str>>,
 }
 
 impl OpIndex {
@@ -47,8 +49,20 @@ impl OpIndex {
         self.firsts.push(first);
     }
 
-    /// Forgets the operations from `first` on: their change broke a rule.
-    pub(super) fn drop_ops(&mut self, first: u32) {
+    /// How many map keys are known.
+    pub(super) fn names(&self) -> usize {
+        self.names_in_order.len()
+    }
+
+    /// Forgets the operations from `first` on, and the map keys beyond so many: their change broke a rule.
+    pub(super) fn drop_change(&mut self, first: u32, names: usize) {
+        self.drop_ops(first);
+        for name in self.names_in_order.drain(names..) {
+            self.names.remove(&name);
+        }
+    }
+
+    fn drop_ops(&mut self, first: u32) {
         let len = first as usize;
         self.kinds.truncate(len);
         self.objects.truncate(len);
@@ -104,7 +118,9 @@ impl OpIndex {
             Some(number) => *number,
             None => {
                 let number = self.names.len() as u32;
-                self.names.insert(name.into(), number);
+                let name: Arc<str> = name.into();
+                self.names_in_order.push(name.clone());
+                self.names.insert(name, number);
                 number
             }
         }

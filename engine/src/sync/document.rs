@@ -158,6 +158,9 @@ impl Document {
         encoded: &mut HashMap<(usize, Option<ConnectionId>, bool), Bytes>,
     ) -> Bytes {
         follower.greeted = true;
+        if follower.deaf {
+            follower.prefix = self.durable;
+        }
         let range = follower.prefix..self.durable;
         let own = range.clone().any(|at| self.graph.source(at) == connection.0).then_some(connection);
         let prefix = std::mem::replace(&mut follower.prefix, self.durable);
@@ -200,6 +203,9 @@ impl Document {
         if message.flags.is_some_and(|flags| flags.reset) || lost_all {
             follower.restart(now);
         }
+        if let Some(flags) = message.flags {
+            follower.deaf = flags.read_only;
+        }
         follower.heads.clone_from(&message.heads);
         follower.compare(now, &self.heads);
         if congested {
@@ -238,7 +244,7 @@ impl Document {
     ) {
         let mut followers = std::mem::take(&mut self.followers);
         for (connection, follower) in &mut followers {
-            if self.is_unknown() || congested.contains(connection) || !follower.take_fresh(now) {
+            if self.is_unknown() || follower.deaf || congested.contains(connection) || !follower.take_fresh(now) {
                 continue;
             }
             // Who holds a change that was refused differs for ever, and knows why.
@@ -270,7 +276,7 @@ impl Document {
         let mut known = self.known(&message.heads);
         let need = if follower.read_only { Vec::new() } else { follower.ask(self.graph.wanted(&message.heads)) };
         let all_known = known.len() == message.heads.len();
-        if all_known && need.is_empty() && message.need.is_empty() {
+        if all_known && !follower.deaf && need.is_empty() && message.need.is_empty() {
             let key = (known, self.durable, follower.read_only);
             let bytes = match &self.shared {
                 Some((shared, bytes)) if *shared == key => bytes.clone(),
@@ -300,6 +306,9 @@ impl Document {
             missing = if message.have.is_empty() { Vec::new() } else { self.beyond(&message.have, ours) };
         }
         missing.extend(self.known(&message.need));
+        if follower.deaf {
+            missing.clear();
+        }
         missing.sort_unstable();
         missing.dedup();
         reply.need = need;
@@ -316,7 +325,7 @@ impl Document {
         send: &mut Send,
     ) {
         let asked: Vec<_> = message.need.iter().filter(|hash| follower.may_ask(hash)).copied().collect();
-        let chunks = self.chunks(self.known(&asked));
+        let chunks = if follower.deaf { Vec::new() } else { self.chunks(self.known(&asked)) };
         let need = if follower.read_only { Vec::new() } else { follower.ask(self.graph.wanted(&message.heads)) };
         if chunks.is_empty() && (need.is_empty() || self.is_unknown()) {
             return;

@@ -23,6 +23,8 @@ const MAX_REMEMBERED: usize = 4096;
 pub(super) struct Follower {
     /// It gets the READ_ONLY flag, and its changes are refused.
     pub(super) read_only: bool,
+    /// It said that it takes no changes.
+    pub(super) deaf: bool,
     /// Changes below this index it has, or was sent.
     pub(super) prefix: usize,
     /// As it last said.

@@ -134,7 +134,10 @@ impl Hub {
             (Ok(Frame::DocUnavailable { sender, .. }), Some(peer)) if sender != peer => {
                 self.close(connection, FOREIGN_SENDER, &mut effects);
             }
-            (Ok(Frame::Leave { .. }), Some(_)) => self.close(connection, "it has left", &mut effects),
+            (Ok(Frame::Leave { .. }), Some(_)) => {
+                self.forget(connection);
+                effects.close.push((connection, "it has left".to_owned()));
+            }
             (Ok(Frame::Peer { .. } | Frame::DocUnavailable { .. } | Frame::Error { .. } | Frame::Other { .. }), _) => {}
         }
         self.with_wake(effects)
