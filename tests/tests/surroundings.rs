@@ -86,7 +86,7 @@ async fn a_broken_store_is_set_aside_and_said_so_and_clients_fill_it_again() {
 
     let skein = home.start("serve", &listen).await;
     let log = home.log();
-    assert!(log.contains("aside"), "it is not said that a store was set aside: {log}");
+    assert!(log.contains("moved to"), "it is not said that a store was set aside: {log}");
     // The device has the session still, and can show it.
     let shown = skein.session_json(&["show", &id]).await;
     assert_eq!(shown["name"], "Kept by its device");
