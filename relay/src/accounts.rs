@@ -299,6 +299,18 @@ impl Accounts {
         Some(Caller { workspace, member, kind: token.kind, principal })
     }
 
+    /// Who a principal of the record of writers is, as of now.
+    pub fn writer(&self, principal: &Principal) -> Option<Writer> {
+        let inner = self.lock();
+        let worker = inner.book.tokens.iter().find(|token| token.id == principal.as_str());
+        let (member, kind) = match worker {
+            Some(token) => (token.member.as_str(), token.kind),
+            None => (principal.as_str(), WriterKind::Member),
+        };
+        let role = inner.book.members.iter().find(|known| known.id == member)?.role;
+        Some(Writer { principal: principal.clone(), kind, role })
+    }
+
     /// A ticket that opens one socket for this caller, within 30 s.
     pub fn ticket(&self, now: Timestamp, caller: Caller) -> Secret {
         let secret = Secret::random::<32>("");

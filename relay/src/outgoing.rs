@@ -73,15 +73,14 @@ impl Outgoing {
             self.close("it reads too slowly");
             return Pushed::Congested;
         }
-        let size = message.len();
+        let congested = before + message.len() > CONGESTED_BYTES || messages > CONGESTED_MESSAGES;
+        if congested {
+            // Before the message is there to be sent: else it may be gone before anyone is to be told so.
+            gauge.congested.store(true, Ordering::SeqCst);
+        }
         // A send fails only when the socket is gone.
         let _ = self.items.send(Item::Message(message));
-        if before + size > CONGESTED_BYTES || messages > CONGESTED_MESSAGES {
-            gauge.congested.store(true, Ordering::SeqCst);
-            Pushed::Congested
-        } else {
-            Pushed::Fits
-        }
+        if congested { Pushed::Congested } else { Pushed::Fits }
     }
 
     /// Closes the connection after what is waiting.

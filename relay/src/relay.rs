@@ -28,12 +28,15 @@ use crate::projector::ProjectorHandle;
 use crate::store::database::Damage;
 use crate::store::ledger::Ledger;
 use crate::store::log::Log;
+use crate::store::repair;
 use crate::{catalog, clock, commit, durable, http, hub, projector, server};
 
 /// WebSockets that may be open.
 const MAX_SOCKETS: usize = 16_384;
 /// The name of the first workspace.
 const WORKSPACE: &str = "Skein";
+/// The relay itself, in the record of writers.
+const RELAY: &str = "relay";
 
 /// See the module. Dropping it ends the relay without waiting; [`Relay::shutdown`] waits.
 pub struct Relay {
@@ -215,9 +218,7 @@ impl Relay {
         for Seed { scope, document, change } in self.accounts.seeds() {
             let key = (scope, document);
             if hub.heads(key.clone()).await.is_none() {
-                let writer =
-                    Writer { principal: Principal::from("relay"), kind: WriterKind::Relay, role: MemberRole::Owner };
-                hub.insert(key, writer, change).await.map_err(RelayError::Workspace)?;
+                hub.insert(key, relay_writer(), change).await.map_err(RelayError::Workspace)?;
             }
         }
         Ok(())
@@ -271,9 +272,22 @@ impl Opened {
         let owner = owner.ok_or_else(nobody)?;
         let accounts = Arc::new(accounts);
         let owner_token = token_in(&data.join("owner-token"), &accounts, &owner.id, "owner-token", WriterKind::Member)?;
+        if ledger_damage.is_some() {
+            let mut scopes: Vec<_> = accounts.workspaces().iter().map(Workspace::scope).collect();
+            scopes.extend(accounts.members(&workspace.id).iter().map(Member::scope));
+            repair::writers(&log, &ledger, &scopes, |principal| match principal.as_str() {
+                RELAY => Some(relay_writer()),
+                _ => accounts.writer(principal),
+            })?;
+        }
         let damage = log_damage.or(ledger_damage);
         Ok(Self { accounts, log, ledger, blobs, workspace, owner, owner_token, damage })
     }
+}
+
+/// Who wrote what the relay made.
+fn relay_writer() -> Writer {
+    Writer { principal: Principal::from(RELAY), kind: WriterKind::Relay, role: MemberRole::Owner }
 }
 
 /// Makes the first workspace, with one member: whoever runs the relay.

@@ -7,7 +7,7 @@ use automerge::transaction::Transactable;
 use automerge::{AutoCommit, ROOT, ReadDoc};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::Value;
-use skein_engine::ids::{DocumentId, PeerId, random_id};
+use skein_engine::ids::{DocumentId, PeerId, random_bytes, random_id};
 use support::{Peer, bring, dial, open, relay, session, status, within};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -153,5 +153,28 @@ async fn connections_that_say_nothing_are_ended() {
     })
     .await;
     bring(&relay, "hello").await;
+    relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_never_reads_holds_up_nobody_and_catches_up_when_it_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = relay(folder.path()).await;
+    let mut writer = bring(&relay, "hello").await;
+    let mut deaf = Peer::join(relay.address(), relay.owner_token(), writer.document).await;
+    deaf.until(|document| kind(document).as_deref() == Some("session")).await;
+    let mut reader = Peer::join(relay.address(), relay.owner_token(), writer.document).await;
+    reader.until(|document| kind(document).as_deref() == Some("session")).await;
+    // 14 MB that don't compress: more than sockets buffer, less than this client takes in one message.
+    for n in 0..28_i64 {
+        let noise: Vec<u8> = (0..16_384).flat_map(|_| random_bytes::<32>()).collect();
+        writer.content.put(ROOT, "noise", automerge::ScalarValue::Bytes(noise)).unwrap();
+        writer.content.put(ROOT, "n", n).unwrap();
+        writer.until_acknowledged().await;
+    }
+    let last =
+        |document: &AutoCommit| document.get(ROOT, "n").unwrap().and_then(|(value, _)| value.as_i64()) == Some(27);
+    reader.until(last).await;
+    deaf.until(last).await;
     relay.shutdown().await;
 }

@@ -156,7 +156,8 @@ impl Log {
         Ok(last.and_then(|(key, _)| read_piece_key(&key)).map_or(0, |(n, _)| n + 1))
     }
 
-    fn scan_now(&self, scope: &Scope, document: DocumentId) -> Result<Vec<Record>, StoreError> {
+    /// [`Storage::scan`] for a thread that may block.
+    pub fn scan_now(&self, scope: &Scope, document: DocumentId) -> Result<Vec<Record>, StoreError> {
         let prefix = prefixed(b'c', &document_key(scope, document));
         let entries = self.0.database.read(|tree| tree.scan_prefix(&prefix).collect::<sled::Result<Vec<_>>>())?;
         let mut records = Vec::new();
@@ -177,7 +178,8 @@ impl Log {
         Ok(each_after_its_deps(records))
     }
 
-    fn documents_now(&self, scope: &Scope) -> Result<Vec<DocumentId>, StoreError> {
+    /// [`Storage::documents`] for a thread that may block.
+    pub fn documents_now(&self, scope: &Scope) -> Result<Vec<DocumentId>, StoreError> {
         let prefix = prefixed(b'c', &scope_key(scope));
         self.0.database.read(|tree| {
             let mut documents: Vec<DocumentId> = Vec::new();

@@ -3,6 +3,8 @@
 //! (actor → writer), the highest epoch of each session. A broken log is moved aside and refilled by clients, and the
 //! ledger still knows whose changes they bring.
 //!
+//! A broken ledger is written again from the log, in which each change has the principal who brought it ([`repair`]).
+//!
 //! [`database`] is the care that sled 0.34 needs, [`record`] the encoding. Invariant: when an append returns, what it
 //! wrote survives a power cut.
 
@@ -10,6 +12,7 @@ pub mod database;
 pub mod ledger;
 pub mod log;
 pub mod record;
+pub mod repair;
 
 use std::io;
 use std::path::PathBuf;
