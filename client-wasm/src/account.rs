@@ -14,6 +14,8 @@ use crate::patch::{Fault, SignIn};
 const DATABASE: &str = "skein";
 const STORE: &str = "device";
 const ACCOUNT: &str = "account";
+/// Before the document's id; written by `web/src/engine/worker.ts`.
+const ASIDE: &str = "aside/";
 /// What every token begins with; a pairing code has letters of base64 alone.
 const TOKEN_PREFIX: &str = "skein_";
 
@@ -53,14 +55,23 @@ impl Accounts {
         Ok(self.0.get(STORE, &ACCOUNT.into()).await?.and_then(|value| cbor::decode(&value).ok()))
     }
 
-    /// Signs in or out.
+    /// Signs in or out. What was set aside has another chance.
     pub async fn write(&self, account: Option<&Account>) -> Result<(), DatabaseError> {
         let (store, key) = (STORE, ACCOUNT.into());
-        let write = match account {
+        let mut writes = vec![match account {
             Some(account) => Write::Put { store, key, value: cbor::encode(account) },
             None => Write::Delete { store, key },
-        };
-        self.0.write(vec![write], Durability::Strict).await
+        }];
+        for document in self.aside().await? {
+            writes.push(Write::Delete { store, key: [ASIDE, &document.to_string()].concat().into() });
+        }
+        self.0.write(writes, Durability::Strict).await
+    }
+
+    /// Documents that an engine has died of: the worker has noted them, and they are left alone.
+    pub async fn aside(&self) -> Result<Vec<DocumentId>, DatabaseError> {
+        let keys = self.0.keys(STORE).await?;
+        Ok(keys.iter().filter_map(|key| key.strip_prefix(ASIDE)?.parse().ok()).collect())
     }
 }
 

@@ -97,10 +97,16 @@ impl Engine {
         let weak = Rc::downgrade(&inner);
         on_global("online", move || {
             if let Some(seat) = weak.upgrade().and_then(|inner| inner.seat.borrow().clone()) {
-                seat.retry();
+                seat.renew();
             }
         });
         Self(inner)
+    }
+
+    /// The document during whose reading the module died: to be set aside. It may be asked even then.
+    #[wasm_bindgen(js_name = atWork)]
+    pub fn at_work() -> Option<String> {
+        seat::at_work().map(|document| document.to_string())
     }
 
     /// What a page starts from.
@@ -192,7 +198,11 @@ impl Inner {
     }
 
     async fn sit(self: &Rc<Self>, account: Account, welcome: Option<Welcome>) -> Rc<Seat> {
-        let seat = Seat::take(account, welcome, self.screen.clone(), self.publish.clone()).await;
+        let aside = match &self.accounts {
+            Some(accounts) => accounts.aside().await.unwrap_or_default(),
+            None => Vec::new(),
+        };
+        let seat = Seat::take(account, welcome, aside, self.screen.clone(), self.publish.clone()).await;
         *self.seat.borrow_mut() = Some(seat.clone());
         seat
     }

@@ -100,6 +100,14 @@ impl Link {
         }
     }
 
+    /// The network is another one: the sockets may be dead without knowing it. Both are opened anew, at once.
+    pub fn renew(&self) {
+        if self.0.state.borrow().open {
+            self.0.lost(self.0.attempt.get(), Fault::new("unreachable", "the network has changed"));
+        }
+        self.connect();
+    }
+
     /// Sends a binary message; one for a socket that isn't open is lost, as it would be on the way.
     pub fn send(&self, path: Path, message: &[u8]) {
         if let Some(socket) = &*self.0.socket(path).borrow()

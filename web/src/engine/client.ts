@@ -189,6 +189,12 @@ export function openEngine(): Engine {
   );
   // The worker asks for this lock, and gets it when the tab has ended: so the tab must hold it first.
   void holdLock(`skein-tab-${tab}`).then(() => engine.open());
+  // Timers of a device that slept are late: whoever looks at the page now doesn't wait for them.
+  document.addEventListener('visibilitychange', () => {
+    if (document.visibilityState === 'visible' && engine.state === 'ready') {
+      engine.call('sync.retry', {}).catch(() => {});
+    }
+  });
   addEventListener('pagehide', (event) => {
     // A page that may come back from the cache keeps its worker.
     if (!event.persisted) engine.close();

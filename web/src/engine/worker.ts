@@ -10,6 +10,7 @@ import type { Patch, ToWorker } from './protocol';
 declare const self: SharedWorkerGlobalScope & DedicatedWorkerGlobalScope;
 
 const hub = new Hub();
+let loaded = false;
 const life = haveLocks() ? `skein-engine-${Date.now()}-${Math.random()}` : null;
 
 function take(port: MessagePort): void {
@@ -23,17 +24,43 @@ function take(port: MessagePort): void {
 if ('onconnect' in self) self.onconnect = ({ ports }) => ports.forEach(take);
 else (self as DedicatedWorkerGlobalScope).onmessage = ({ ports }) => ports.forEach(take);
 
-/** After a panic the module's memory can't be trusted: tabs are told, and the lock's end lets them open another worker. */
+/** After a panic or a trap the module's memory can't be trusted: tabs are told, and open another worker. */
 function broken(detail: string): void {
+  const document = loaded ? Engine.atWork() : undefined;
   hub.stop({ code: 'engine', detail });
-  // After this task, so that the messages are on their way.
-  setTimeout(() => self.close(), 100);
+  // Once the messages are on their way.
+  const end = () => setTimeout(() => self.close(), 100);
+  if (document) setAside(document).then(end, end);
+  else end();
 }
+
+/** What the engine died of is left alone by the next one: client-wasm's account.rs reads these notes. */
+function setAside(document: string): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const opening = indexedDB.open('skein', 1);
+    opening.onerror = reject;
+    opening.onsuccess = () => {
+      const writing = opening.result.transaction('device', 'readwrite');
+      writing.objectStore('device').put(new Uint8Array(), `aside/${document}`);
+      writing.oncomplete = () => resolve();
+      writing.onabort = reject;
+    };
+  });
+}
+
+// An allocation that fails traps without a panic.
+self.addEventListener('error', (event) => {
+  if (event.error instanceof WebAssembly.RuntimeError) broken(String(event.error));
+});
+self.addEventListener('unhandledrejection', (event) => {
+  if (event.reason instanceof WebAssembly.RuntimeError) broken(String(event.reason));
+});
 
 async function start(): Promise<void> {
   if (life) await holdLock(life);
   hub.alive(life);
   await load({ module_or_path: wasm });
+  loaded = true;
   const engine = await Engine.start((patches: Patch[]) => hub.publish(patches), broken);
   hub.start(engine as Core);
 }

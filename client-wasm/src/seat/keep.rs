@@ -1,0 +1,179 @@
+//! Between the device and its store: groups of changes on their way in, documents on their way out, and the catalog,
+//! kept a while after it has changed.
+//!
+//! Invariant: nothing that the device has said to store is dropped: what can't be written is tried again.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::rc::{Rc, Weak};
+
+use js_sys::Function;
+use skein_engine::device::Notice;
+use skein_engine::ids::DocumentId;
+use skein_engine::storage::Record;
+use skein_engine::wire::catalog::{Row, Welcome};
+use wasm_bindgen_futures::spawn_local;
+
+use super::{Seat, call, on};
+use crate::browser::{Timeout, sleep};
+use crate::store::{CatalogWrites, changed_rows};
+
+const KEEP_CATALOG_AFTER_MS: u64 = 1_500;
+const STORE_AGAIN_AFTER_MS: u64 = 3_000;
+
+/// Changes on their way into the store: one group is being written, the next one gathers.
+#[derive(Default)]
+pub(super) struct Writing {
+    pub(super) queue: Vec<Record>,
+    /// Called when everything queued so far is durable.
+    pub(super) waiting: Vec<Function>,
+    pub(super) busy: bool,
+}
+
+/// Documents on their way out of the store, one after the other.
+#[derive(Default)]
+pub(super) struct Loading {
+    pub(super) queue: VecDeque<DocumentId>,
+    pub(super) busy: bool,
+}
+
+/// What the store has of the catalog.
+#[derive(Default)]
+pub(super) struct Kept {
+    pub(super) rows: BTreeMap<DocumentId, Row>,
+    /// How many writers of each document: rows are only ever added.
+    pub(super) writers: BTreeMap<DocumentId, usize>,
+    pub(super) identity: Option<Welcome>,
+    pub(super) unsent: BTreeSet<DocumentId>,
+}
+
+impl Seat {
+    /// Writes what is queued, group after group, unless that is under way.
+    pub(super) fn write(self: &Rc<Self>) {
+        if std::mem::replace(&mut self.writing.borrow_mut().busy, true) {
+            return;
+        }
+        let seat = self.clone();
+        spawn_local(async move {
+            let mut told = false;
+            loop {
+                let (group, waiting) = {
+                    let mut writing = seat.writing.borrow_mut();
+                    if writing.queue.is_empty() {
+                        writing.busy = false;
+                        writing.waiting.drain(..).for_each(|resolve| call(&resolve));
+                        break;
+                    }
+                    (std::mem::take(&mut writing.queue), std::mem::take(&mut writing.waiting))
+                };
+                let Some(store) = &seat.store else { break };
+                // The relay has everything else.
+                let member = seat.device.borrow().identity().map(|identity| identity.member.clone());
+                let own: BTreeSet<DocumentId> = group
+                    .iter()
+                    .filter(|record| Some(record.received_from.as_str()) == member.as_deref())
+                    .map(|record| record.document)
+                    .collect();
+                match store.append(&group, &own).await {
+                    Ok(()) => {
+                        waiting.iter().for_each(call);
+                        if !own.is_empty() {
+                            seat.kept.borrow_mut().unsent.extend(own);
+                            seat.keep_soon();
+                        }
+                        told = false;
+                    }
+                    Err(error) => {
+                        seat.device.borrow_mut().store_failed();
+                        {
+                            let mut writing = seat.writing.borrow_mut();
+                            writing.queue.splice(..0, group);
+                            writing.waiting.splice(..0, waiting);
+                        }
+                        if !std::mem::replace(&mut told, true) {
+                            seat.dirty.borrow_mut().faults.push(error.into());
+                            seat.show_soon();
+                        }
+                        sleep(STORE_AGAIN_AFTER_MS).await;
+                    }
+                }
+            }
+        });
+    }
+
+    /// Reads what is wanted, one document after the other, unless that is under way.
+    pub(super) fn load(self: &Rc<Self>) {
+        if std::mem::replace(&mut self.loading.borrow_mut().busy, true) {
+            return;
+        }
+        let seat = self.clone();
+        spawn_local(async move {
+            loop {
+                let next = {
+                    let mut loading = seat.loading.borrow_mut();
+                    let next = if seat.left.get() { None } else { loading.queue.pop_front() };
+                    loading.busy = next.is_some();
+                    next
+                };
+                let Some(document) = next else { break };
+                if seat.aside.contains(&document) {
+                    // For the device it is being read for ever: it is neither shown nor synced.
+                    continue;
+                }
+                let records = match &seat.store {
+                    Some(store) => store.scan(document).await,
+                    None => Ok(Vec::new()),
+                };
+                let records = records.unwrap_or_else(|error| {
+                    seat.dirty.borrow_mut().faults.push(error.into());
+                    Vec::new()
+                });
+                on(Some(document), || seat.act(|device, now| device.loaded(now, document, records)));
+                // It is here, or it isn't: whoever looks at it learns which.
+                seat.note(vec![Notice::Document(document), Notice::Summary(document)]);
+            }
+        });
+    }
+
+    pub(super) fn keep_soon(self: &Rc<Self>) {
+        let mut keep = self.keep.borrow_mut();
+        if keep.is_none() && !self.left.get() && self.store.is_some() {
+            let weak: Weak<Self> = Rc::downgrade(self);
+            *keep = Some(Timeout::new(KEEP_CATALOG_AFTER_MS, move || {
+                if let Some(seat) = weak.upgrade() {
+                    seat.keep.take();
+                    spawn_local(async move { seat.keep_catalog().await });
+                }
+            }));
+        }
+    }
+
+    /// Keeps what has changed of the catalog since the last time.
+    async fn keep_catalog(self: &Rc<Self>) {
+        let Some(store) = &self.store else { return };
+        let writes = {
+            let device = self.device.borrow();
+            let mut kept = self.kept.borrow_mut();
+            let (rows, cursor) = device.catalog_rows();
+            let (rows, removed) = changed_rows(&mut kept.rows, rows);
+            let mut writers = device.writer_rows();
+            writers.retain(|(id, rows)| kept.writers.insert(*id, rows.len()) != Some(rows.len()));
+            let identity = device.identity().filter(|identity| kept.identity.as_ref() != Some(identity)).cloned();
+            if identity.is_some() {
+                kept.identity.clone_from(&identity);
+            }
+            let sent: Vec<DocumentId> = kept.unsent.iter().filter(|id| device.acknowledged(**id)).copied().collect();
+            for id in &sent {
+                kept.unsent.remove(id);
+            }
+            CatalogWrites { rows, removed, cursor, writers, identity, last_contact: self.last_contact.get(), sent }
+        };
+        if let Err(error) = store.keep(writes).await {
+            // What wasn't kept counts as changed the next time.
+            let mut kept = self.kept.borrow_mut();
+            *kept = Kept { unsent: std::mem::take(&mut kept.unsent), ..Kept::default() };
+            drop(kept);
+            self.dirty.borrow_mut().faults.push(error.into());
+            self.show_soon();
+        }
+    }
+}
