@@ -21,7 +21,7 @@ export default defineConfig({
       disable: !existsSync(new URL('src/sw.ts', import.meta.url)),
       injectManifest: {
         globPatterns: ['**/*.{html,js,css,wasm,woff2,svg}'],
-        maximumFileSizeToCacheInBytes: 5e6,
+        maximumFileSizeToCacheInBytes: 8e6,
       },
       manifest: {
         name: 'Skein',
