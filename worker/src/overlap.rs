@@ -12,17 +12,28 @@ const CHANCE: usize = 12;
 /// See the module.
 #[derive(Debug)]
 pub struct Overlap {
+    /// Whether the model saw its words quoted, rather than going on from them itself.
+    quoted: bool,
     existing: String,
     held: String,
     over: bool,
 }
 
 impl Overlap {
-    /// Of an answer that goes on from `existing`.
-    pub fn new(existing: &str) -> Self {
+    /// Of an answer that a model goes on with itself, from `existing` (a prefill).
+    pub fn prefilled(existing: &str) -> Self {
+        Self::new(existing, false)
+    }
+
+    /// Of an answer that goes on from `existing`, whose last words were quoted.
+    pub fn quoted(existing: &str) -> Self {
+        Self::new(existing, true)
+    }
+
+    fn new(existing: &str, quoted: bool) -> Self {
         let start = existing.len().saturating_sub(WINDOW);
         let start = (start..=existing.len()).find(|at| existing.is_char_boundary(*at)).unwrap_or(existing.len());
-        Self { existing: existing[start..].to_owned(), held: String::new(), over: existing.is_empty() }
+        Self { quoted, existing: existing[start..].to_owned(), held: String::new(), over: existing.is_empty() }
     }
 
     /// Takes new text; gives what is really new, as far as that is known.
@@ -51,6 +62,7 @@ impl Overlap {
             Some(bytes) if bytes >= CHANCE || bytes == self.existing.len() => held[bytes..].to_owned(),
             // White space at the seam is never meant twice.
             _ if self.existing.ends_with(char::is_whitespace) => held.trim_start().to_owned(),
+            _ if self.quoted && seam_is_missing(&self.existing, &held) => format!(" {held}"),
             _ => held,
         }
     }
@@ -60,12 +72,19 @@ impl Overlap {
     }
 }
 
+/// A new sentence that would stick to the end of the old one. Where it may be the rest of a word, nothing is added.
+fn seam_is_missing(existing: &str, new: &str) -> bool {
+    let (Some(before), Some(after)) = (existing.chars().next_back(), new.chars().next()) else { return false };
+    let ends_sentence = matches!(before, '.' | '!' | '?' | ':' | ';' | ',');
+    (before.is_alphanumeric() && after.is_uppercase()) || (ends_sentence && after.is_alphanumeric())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn joined(existing: &str, pieces: &[&str]) -> String {
-        let mut overlap = Overlap::new(existing);
+        let mut overlap = Overlap::quoted(existing);
         let mut text = existing.to_owned();
         for piece in pieces {
             text.push_str(&overlap.push(piece));
@@ -88,10 +107,17 @@ mod tests {
 
     #[test]
     fn what_goes_on_at_once_is_not_held_back_and_chance_is_no_repetition() {
-        let mut overlap = Overlap::new("hel");
+        let mut overlap = Overlap::prefilled("hel");
         assert_eq!(overlap.push("lo there"), "lo there");
         assert_eq!(joined("Well, hel", &["lo"]), "Well, hello");
         assert_eq!(joined("", &["a", "b"]), "ab");
+    }
+
+    #[test]
+    fn a_new_sentence_does_not_stick_to_the_old_one_unless_the_model_goes_on_itself() {
+        assert_eq!(joined("rivers and forests", &["In a land"]), "rivers and forests In a land");
+        assert_eq!(joined("It ended.", &["Then it began."]), "It ended. Then it began.");
+        assert_eq!(Overlap::prefilled("Java").push("Script"), "Script");
     }
 
     #[test]

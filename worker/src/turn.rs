@@ -234,7 +234,11 @@ impl Turn<'_> {
     async fn attempt(&mut self, prompt: &Prompt) -> Result<Said, DeviceError> {
         self.activity(ActivityState::Thinking, None);
         let mut draft = Draft {
-            overlap: prompt.resume.and(prompt.last_text()).map(Overlap::new),
+            overlap: match (prompt.resume, prompt.last_text()) {
+                (Some(Resume::Prefill), Some(said)) => Some(Overlap::prefilled(said)),
+                (Some(Resume::Quote), Some(said)) => Some(Overlap::quoted(said)),
+                _ => None,
+            },
             request: Request { prompt: prompt_tokens(prompt), ..Request::default() },
             ..Draft::default()
         };
@@ -329,7 +333,7 @@ impl Turn<'_> {
             Event::Started => {
                 if draft.spoke {
                     // The answer begins anew (a gateway's fault): what it says again is dropped.
-                    draft.overlap = Some(Overlap::new(self.page.open_text()));
+                    draft.overlap = Some(Overlap::prefilled(self.page.open_text()));
                 }
             }
             Event::Text(text) => {
@@ -625,9 +629,16 @@ pub async fn settle(link: &Link, session: DocumentId, lease: Lease, hurry: bool)
     let mut lost = lease.lost();
     let within = if hurry { LAST_WORDS } else { Duration::from_secs(600) };
     let acknowledged = link.client().until(within, |device, _| device.acknowledged(session).then_some(()));
+    let epoch = lease.epoch;
     tokio::select! {
         done = acknowledged => if done.is_some() { lease.release() },
         _ = lost.wait_for(|lost| *lost) => {}
+    }
+    if hurry {
+        // The connection ends next: the word must have arrived, or the session waits until the lease runs out.
+        let released =
+            |device: &mut skein_engine::device::Device, _| (device.leases(session).0.live != Some(epoch)).then_some(());
+        link.client().until(LAST_WORDS, released).await;
     }
 }
 

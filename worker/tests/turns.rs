@@ -145,9 +145,13 @@ async fn a_worker_that_is_stopped_leaves_its_turn_to_be_taken_up_at_once() {
     let first = stage.worker(demo(40.0));
     let session = stage.new_session("A long one").await;
     let said = stage.spoken(session, 100).await;
+    let begun = Instant::now();
     first.stop().await;
+    let stopped = begun.elapsed();
     let _second = stage.worker(demo(FAST));
     let done = stage.settled(session, Status::Active).await;
+    // Well before its lease would have run out.
+    assert!(begun.elapsed() < Duration::from_secs(4), "stopped after {stopped:?}, done after {:?}", begun.elapsed());
     assert!(answer(&done).starts_with(&said) && answer(&done).ends_with("`skein.toml`."));
 }
 
@@ -295,6 +299,137 @@ async fn what_is_no_stream_of_events_fails_with_what_it_was() {
     let failed = stage.settled(session, Status::Failed).await;
     let message = failed.turns[0].error.clone().unwrap().message;
     assert!(message.contains("Sign in to the network"), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_error_in_mid_answer_fails_the_turn_and_keeps_what_came() {
+    let stage = Stage::new().await;
+    let error = "event: error\ndata: {\"error\":{\"message\":\"tool call did not match\",\"code\":400}}\n\n";
+    let model = ModelServer::start(vec![stream([openai(&["So far"], None).as_bytes(), error.as_bytes()])]).await;
+    let _worker = stage.worker(provider("openai", model.address, ""));
+    let session = stage.new_session("Hello").await;
+    let failed = stage.settled(session, Status::Failed).await;
+    assert_eq!(answer(&failed), "So far");
+    assert_eq!(failed.turns[0].error.clone().unwrap().code, "bad_request");
+    assert_eq!(model.bodies().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_model_that_refuses_to_continue_its_own_words_gets_them_quoted() {
+    let begin = concat!(
+        "data: {\"type\":\"message_start\",\"message\":{\"usage\":{\"input_tokens\":3}}}\n\n",
+        "data: {\"type\":\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n"
+    );
+    let say = |words: &str| {
+        format!(
+            "data: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"{words}\"}}}}\n\n"
+        )
+    };
+    let end = concat!(
+        "data: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\"},\"usage\":{\"output_tokens\":2}}\n\n",
+        "data: {\"type\":\"message_stop\"}\n\n"
+    );
+    let refusal = r#"{"type":"error","error":{"type":"invalid_request_error","message":"prefill is not supported"}}"#;
+    let stage = Stage::new().await;
+    let model = ModelServer::start(vec![
+        vec![stream_head(), Step::Send((begin.to_owned() + &say("Once upon a time")).into_bytes()), Step::Cut],
+        status("400 Bad Request", "", refusal),
+        stream([(begin.to_owned() + &say(" there was a fox.") + end).as_bytes()]),
+    ])
+    .await;
+    let _worker = stage.worker(provider("anthropic", model.address, ""));
+    let session = stage.new_session("Tell").await;
+    let done = stage.settled(session, Status::Active).await;
+    assert_eq!(answer(&done), "Once upon a time there was a fox.");
+    let bodies = model.bodies();
+    assert!(!bodies[1].contains("Your answer was interrupted") && bodies[2].contains("Your answer was interrupted"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_answer_is_explained_and_leaves_no_empty_message_behind() {
+    let stage = Stage::new().await;
+    let model = ModelServer::start(vec![
+        stream([openai(&[], Some("length")).as_bytes()]),
+        stream([openai(&["A title"], Some("stop")).as_bytes()]),
+    ])
+    .await;
+    let _worker = stage.worker(provider("openai", model.address, ""));
+    let session = stage.new_session("Hello").await;
+    let done = stage.settled(session, Status::Active).await;
+    assert_eq!(done.turns[0].stop_reason.as_deref(), Some("length"));
+    let said = parts(&done);
+    assert!(matches!(&said[..], [Content::Event { summary }] if summary.contains("tokens")), "{said:?}");
+    stage.send(session, "Still there?").await;
+    stage.settled(session, Status::Active).await;
+    let body = model.bodies().into_iter().find(|body| body.contains("Still there?")).unwrap();
+    assert!(!body.contains("\"role\":\"assistant\""), "{body}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tool_approved_for_the_session_is_not_asked_about_again() {
+    let stage = Stage::new().await;
+    let _worker = stage.worker(demo(FAST));
+    let session = stage.new_session("approve").await;
+    let waiting = stage.settled(session, Status::Paused).await;
+    let Some(Reason::Approval { calls }) = &waiting.reason else { panic!("{:?}", waiting.reason) };
+    stage.command(session, Command::Approve { call: calls[0].clone(), for_session: true }).await;
+    stage.settled(session, Status::Active).await;
+    stage.send(session, "approve once more").await;
+    let done = stage
+        .until(session, "the second answer", |conversation| {
+            assert_ne!(conversation.status, Status::Failed);
+            (conversation.turns.len() == 2 && conversation.turns[1].state == TurnState::Completed)
+                .then(|| conversation.clone())
+        })
+        .await;
+    assert!(answer(&done).contains("**approved**"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_ends_what_streams_and_answers_again() {
+    let stage = Stage::new().await;
+    let worker = stage.worker(demo(50.0));
+    let session = stage.new_session("A long one").await;
+    stage.spoken(session, 60).await;
+    stage.command(session, Command::Pause).await;
+    stage.settled(session, Status::Paused).await;
+    stage.command(session, Command::Retry { message: None }).await;
+    stage.until(session, "retried", |c| (c.turns[0].state == TurnState::Streaming).then_some(())).await;
+    worker.kill();
+    let _worker = stage.worker(demo(FAST));
+    let done = stage.settled(session, Status::Active).await;
+    assert_eq!(done.turns.len(), 1);
+    assert!(answer(&done).starts_with("This is Skein's") && answer(&done).ends_with("`skein.toml`."));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_workers_share_many_sessions_and_answer_each_message_once() {
+    let stage = Stage::new().await;
+    let _workers = [stage.worker(demo(FAST)), stage.worker(demo(FAST))];
+    let mut sessions = Vec::new();
+    for number in 0..8 {
+        sessions.push(stage.new_session(&format!("Question {number}")).await);
+    }
+    for session in sessions {
+        stage.settled(session, Status::Active).await;
+        let runs = stage.person.read(|device, _| {
+            let runs = device.session(session).unwrap().runs.values().flatten();
+            runs.filter(|run| !run.answers.is_empty()).count()
+        });
+        assert_eq!(runs, 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_persons_token_or_a_wrong_one_ends_the_worker_with_the_reason() {
+    let stage = Stage::new().await;
+    for (token, says) in [(stage.relay.owner_token(), "belongs to no worker"), ("wrong", "token")] {
+        let config =
+            skein_worker::WorkerConfig { relay_url: stage.url.clone(), token: token.to_owned(), settings: demo(FAST) };
+        let ended = tokio::time::timeout(support::PATIENCE, skein_worker::run(config, std::future::pending()));
+        let error = ended.await.unwrap().unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

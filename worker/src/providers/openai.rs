@@ -316,7 +316,9 @@ impl Reader {
             || chunk.get("type").and_then(Value::as_str) == Some("error")
             || name == "error";
         let bare_complaint = !self.started && chunk.get("choices").is_none() && {
-            chunk.get("message").is_some_and(Value::is_string) || chunk.get("detail").is_some() || chunk.is_array()
+            let body = chunk.as_array().and_then(|items| items.first()).unwrap_or(chunk);
+            ["error", "detail"].iter().any(|key| body.get(key).is_some())
+                || body.get("message").is_some_and(Value::is_string)
         };
         !says_error && !bare_complaint
     }
