@@ -468,6 +468,43 @@ fn a_refused_change_is_told_once_and_its_dependents_with_it() {
 }
 
 #[test]
+fn a_message_full_of_broken_changes_ends_its_connection() {
+    let mut relay = Relay::new();
+    let (id, mut peers) = followers(&mut relay, 0);
+    let connection = relay.join(info("w/one", "eve"), "eve");
+    let mut message = peers[0].doc.generate_sync_message(&mut automerge::sync::State::new()).unwrap();
+    let broken = |time: i64| {
+        let mut change = peers[0].doc.get_changes(&[])[0].decode();
+        change.actor_id = automerge::ActorId::random();
+        change.time = i64::MIN + time;
+        automerge::Change::from(change).raw_bytes().to_vec()
+    };
+    message.changes = (0..10_000).map(broken).collect::<Vec<_>>().into();
+    say(&mut relay, connection, "eve", id, message);
+    assert!(relay.closed[&connection].contains("break rules"));
+    assert!(relay.frames(connection).len() < 30);
+    put(&mut peers[0].doc, "name", "still here");
+    settle(&mut relay, &mut peers);
+    assert_eq!(relay.hub.heads(&key(id)).unwrap(), peers[0].heads());
+}
+
+#[test]
+fn a_message_that_inflates_to_gigabytes_ends_its_connection() {
+    let mut relay = Relay::new();
+    let (id, peers) = followers(&mut relay, 0);
+    let connection = relay.join(info("w/one", "eve"), "eve");
+    let mut message = peers[0].doc.generate_sync_message(&mut automerge::sync::State::new()).unwrap();
+    let mut doc = Automerge::new();
+    doc.transact(|tx| tx.put(ROOT, "zeros", vec![0_u8; 4 << 20])).unwrap();
+    let bomb = doc.get_last_local_change().unwrap().bytes().into_owned();
+    message.changes = vec![bomb; 20].into();
+    let size: usize = message.changes.iter().map(<[u8]>::len).sum();
+    assert!(size < 1 << 20, "{size}");
+    say(&mut relay, connection, "eve", id, message);
+    assert!(relay.closed[&connection].contains("inflate"));
+}
+
+#[test]
 fn a_document_chunk_is_refused_and_the_connection_lives() {
     let mut relay = Relay::new();
     let (id, mut peers) = followers(&mut relay, 0);

@@ -93,6 +93,11 @@ impl ParsedChange {
         Ok(Self { hash, deps, actor, seq, start_op, bytes, time, others, plain, columns })
     }
 
+    /// The bytes that it takes in memory, inflated: up to a thousand times those that came.
+    pub fn size(&self) -> usize {
+        self.plain.len().max(self.bytes.len())
+    }
+
     /// The list of columns, the columns, and the footer.
     pub(crate) fn columns(&self) -> &[u8] {
         &self.plain[self.columns.clone()]

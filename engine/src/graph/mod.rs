@@ -114,6 +114,13 @@ pub struct Outcome {
     pub added: Added,
 }
 
+impl Outcome {
+    /// Whether it was refused for what it is, not for what it depends on, nor as before.
+    pub fn broke_a_rule(&self) -> bool {
+        matches!(&self.added, Added::Refused(refusal) if !matches!(refusal.code, "dependency" | "refused"))
+    }
+}
+
 impl ChangeGraph {
     /// Adds a change that was stored before, without the checks.
     pub fn load(&mut self, bytes: Bytes) -> Result<(), change::ParseError> {
@@ -144,7 +151,7 @@ impl ChangeGraph {
             if matches!(added, Added::New(_) | Added::Refused(_)) {
                 for hash in self.waiting_for.remove(&hash).unwrap_or_default() {
                     if let Some(waiting) = self.waiting.remove(&hash) {
-                        self.waiting_bytes -= waiting.change.bytes.len();
+                        self.waiting_bytes -= waiting.change.size();
                         todo.push_back(waiting);
                     }
                 }
@@ -183,7 +190,7 @@ impl ChangeGraph {
     }
 
     fn wait(&mut self, change: ParsedChange, source: u64) -> Added {
-        let size = change.bytes.len();
+        let size = change.size();
         if self.waiting.len() >= MAX_WAITING || self.waiting_bytes + size > MAX_WAITING_BYTES {
             return Added::Waits;
         }

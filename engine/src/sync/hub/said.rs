@@ -4,7 +4,7 @@
 use bytes::Bytes;
 
 use super::{ConnectionId, Effects, FOREIGN_SENDER, HOLD_MS, Hub, Key, MAX_FOLLOWED, MAX_QUEUED, MAX_UNKNOWN, State};
-use crate::graph::change::{self, ParsedChange};
+use crate::graph::change::{self, MAX_CHANGE_BYTES, ParsedChange};
 use crate::graph::{Added, Outcome};
 use crate::ids::{ChangeHash, PeerId, Timestamp};
 use crate::session::conversation::Writer;
@@ -13,6 +13,11 @@ use crate::sync::document::Address;
 use crate::sync::follower::Follower;
 use crate::sync::message::Message;
 use crate::wire::frame::{Frame, SyncFrame};
+
+/// By how much the changes of a message may inflate, beyond one of the largest: text does by ten.
+const INFLATION: usize = 64;
+/// Changes of one message that may break rules: finding out can take long.
+const MAX_BROKEN: usize = 16;
 
 /// A sync message, and whether it came as a `request`.
 #[derive(Debug)]
@@ -110,6 +115,9 @@ impl Hub {
         changes: &[Bytes],
         effects: &mut Effects,
     ) -> Result<(), String> {
+        let mut inflated = 0;
+        let mut broken = 0;
+        let most = MAX_CHANGE_BYTES + INFLATION * changes.iter().map(Bytes::len).sum::<usize>();
         for bytes in changes {
             for chunk in change::split(bytes).map_err(|error| error.to_string())? {
                 if !change::is_change(&chunk) {
@@ -120,6 +128,10 @@ impl Hub {
                 // A copy: a slice would keep the whole message in memory as long as the change.
                 let chunk = Bytes::copy_from_slice(&chunk);
                 let change = ParsedChange::parse(chunk).map_err(|error| error.to_string())?;
+                inflated += change.size();
+                if inflated > most {
+                    return Err("its changes inflate to too much".to_owned());
+                }
                 if read_only {
                     let message = "this token may only read";
                     self.refuse(connection, key, Some(change.hash), "read-only", message, effects);
@@ -127,7 +139,11 @@ impl Hub {
                 }
                 let Some(State::Loaded(document)) = self.documents.get_mut(key) else { return Ok(()) };
                 let outcomes = document.graph.add(change, connection.0);
+                broken += outcomes.iter().filter(|outcome| outcome.broke_a_rule()).count();
                 self.settle(key, writer, outcomes, effects);
+                if broken > MAX_BROKEN {
+                    return Err("too many of its changes break rules".to_owned());
+                }
             }
         }
         Ok(())
