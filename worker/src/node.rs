@@ -24,6 +24,8 @@ use crate::tools::Toolbox;
 /// [`LONGEST`].
 const AGAIN: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
+/// The most sessions attended to at a time; others wait their turn.
+const MOST: usize = 64;
 /// How often it is looked who waits for that.
 const TICK: Duration = Duration::from_millis(500);
 
@@ -75,7 +77,7 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
         offered: false,
         attended: JoinSet::new(),
         tasks: HashMap::new(),
-        busy: BTreeMap::new(),
+        busy: BTreeSet::new(),
         again: BTreeMap::new(),
     };
     let mut tick = tokio::time::interval(TICK);
@@ -130,8 +132,8 @@ struct Node {
     offered: bool,
     attended: JoinSet<bool>,
     tasks: HashMap<Id, DocumentId>,
-    /// Sessions attended to: whether their row has changed meanwhile.
-    busy: BTreeMap<DocumentId, bool>,
+    /// Sessions attended to.
+    busy: BTreeSet<DocumentId>,
     /// Sessions where nothing could be done, though something is due: when to look again, and how long was waited.
     again: BTreeMap<DocumentId, (Instant, Duration)>,
 }
@@ -175,9 +177,14 @@ impl Node {
     }
 
     fn consider(&mut self, session: DocumentId) {
-        if let Some(changed) = self.busy.get_mut(&session) {
-            *changed = true;
-        } else if self.offered && !self.again.contains_key(&session) && self.has_work(session) {
+        // News are a reason to look again at once, but not in a circle.
+        let rests = self.again.get(&session).is_some_and(|(at, waited)| Instant::now() + *waited < *at + AGAIN);
+        if !self.offered || rests || self.busy.contains(&session) || !self.has_work(session) {
+            return;
+        }
+        if self.busy.len() >= MOST {
+            self.again.insert(session, (Instant::now() + AGAIN, AGAIN));
+        } else {
             self.attend(session);
         }
     }
@@ -200,7 +207,7 @@ impl Node {
     }
 
     fn attend(&mut self, session: DocumentId) {
-        self.busy.insert(session, false);
+        self.busy.insert(session);
         let context = self.context.clone();
         let task = self.attended.spawn(async move { attend(&context, session).await });
         self.tasks.insert(task.id(), session);
@@ -233,13 +240,10 @@ impl Node {
         let due: BTreeSet<DocumentId> =
             self.again.iter().filter(|(_, (at, _))| *at <= now).map(|(session, _)| *session).collect();
         for session in due {
-            if self.busy.contains_key(&session) {
-                continue;
-            }
-            if self.offered && self.has_work(session) {
-                self.attend(session);
-            } else if !self.has_work(session) {
+            if !self.has_work(session) {
                 self.again.remove(&session);
+            } else {
+                self.consider(session);
             }
         }
     }

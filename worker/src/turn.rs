@@ -240,6 +240,8 @@ impl Turn<'_> {
                 _ => None,
             },
             request: Request { prompt: prompt_tokens(prompt), ..Request::default() },
+            // Words that go on from others need not say more.
+            spoke: prompt.resume.is_some(),
             ..Draft::default()
         };
         let mut endpoint = self.model.endpoint.clone();
@@ -331,7 +333,7 @@ impl Turn<'_> {
     fn take(&mut self, event: Event, draft: &mut Draft) -> Result<(), DeviceError> {
         match event {
             Event::Started => {
-                if draft.spoke {
+                if !self.page.open_text().is_empty() {
                     // The answer begins anew (a gateway's fault): what it says again is dropped.
                     draft.overlap = Some(Overlap::prefilled(self.page.open_text()));
                 }

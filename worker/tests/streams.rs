@@ -176,6 +176,22 @@ fn garbage_between_events_ends_nothing() {
     assert_eq!((text(&events).as_str(), failure(&events)), ("a", None));
 }
 
+#[test]
+fn what_stands_beside_or_after_deltas_is_not_said_twice() {
+    let together = r#"{"choices":[{"index":0,"text":"a","delta":{"role":"assistant","content":"a"}}]}"#;
+    let minimax =
+        r#"{"choices":[{"index":0,"finish_reason":"stop","message":{"content":"ab"}}],"object":"chat.completion"}"#;
+    let events = chat(&[together, &delta(r#"{"content":"b"}"#), minimax]);
+    assert_eq!((text(&events).as_str(), stop(&events).unwrap().0), ("ab", Stop::End));
+}
+
+#[test]
+fn an_answer_spread_over_two_choices_of_one_index_is_one_answer() {
+    let both = r#"{"choices":[{"index":0,"delta":{"content":"a"}},{"index":0,"delta":{"tool_calls":[{"index":0,"id":"x","function":{"name":"f","arguments":"{}"}}]}},{"index":1,"delta":{"content":"other"}}]}"#;
+    let events = chat(&[both, &finish("tool_calls")]);
+    assert_eq!((text(&events).as_str(), calls(&events).len()), ("a", 1));
+}
+
 // --- OpenAI: calls ------------------------------------------------------------------------------------------------
 
 #[test]
@@ -400,6 +416,20 @@ fn a_call_is_whole_by_what_follows_it() {
 }
 
 #[test]
+fn a_block_whose_end_was_lost_ends_where_the_next_begins() {
+    let mut events = vec![START.to_owned()];
+    let mut first = said(0, "a");
+    first.pop();
+    events.extend(first);
+    events.extend(said(1, "b"));
+    events.extend([ended("end_turn"), STOP.into()]);
+    let events: Vec<&str> = events.iter().map(String::as_str).collect();
+    let events = claude(&events);
+    let spoken: Vec<&Event> = events.iter().filter(|event| matches!(event, Event::Text(_) | Event::PartDone)).collect();
+    assert_eq!(spoken, [&Event::Text("a".into()), &Event::PartDone, &Event::Text("b".into()), &Event::PartDone]);
+}
+
+#[test]
 fn unknown_events_blocks_deltas_and_fields_end_nothing_and_go_back() {
     let strange = block(
         1,
@@ -524,7 +554,7 @@ fn json(bytes: Vec<u8>) -> serde_json::Value {
 
 #[test]
 fn a_request_is_json_and_keeps_inputs_and_schemas_as_they_came() {
-    for bytes in [anthropic::request(&conversation()), openai::request(&conversation())] {
+    for bytes in [anthropic::request(&conversation()), openai::request(&conversation(), true)] {
         let text = String::from_utf8(bytes.clone()).unwrap();
         assert!(text.contains("1.50") && text.contains("1.0}"), "{text}");
         json(bytes);
@@ -532,7 +562,7 @@ fn a_request_is_json_and_keeps_inputs_and_schemas_as_they_came() {
     let body = json(anthropic::request(&conversation()));
     assert_eq!(body["messages"][1]["content"][0]["signature"], "S=");
     assert_eq!(body["messages"][2]["content"][0]["is_error"], true);
-    let body = json(openai::request(&conversation()));
+    let body = json(openai::request(&conversation(), true));
     assert_eq!(body["messages"][2]["tool_calls"][0]["function"]["arguments"], "{\"x\": 1.0}");
     assert_eq!(body["messages"][3]["tool_call_id"], "c1");
 }
@@ -544,7 +574,7 @@ fn a_cut_answer_is_prefilled_without_white_space_or_quoted() {
     let body = json(anthropic::request(&prompt));
     assert_eq!(body["messages"][3]["content"][0]["text"], "so far");
     prompt.resume = Some(Resume::Quote);
-    for body in [json(anthropic::request(&prompt)), json(openai::request(&prompt))] {
+    for body in [json(anthropic::request(&prompt)), json(openai::request(&prompt, true))] {
         let last = body["messages"].as_array().unwrap().last().unwrap();
         assert_eq!(last["role"], "user");
         assert!(last.to_string().contains("so far"));
@@ -561,7 +591,7 @@ fn an_answer_without_words_leaves_no_empty_message() {
         ],
         ..conversation()
     };
-    let body = json(openai::request(&prompt));
+    let body = json(openai::request(&prompt, true));
     assert_eq!(body["messages"].as_array().unwrap().len(), 3);
 }
 
@@ -577,7 +607,7 @@ fn reasoning_goes_back_only_in_a_turn_with_calls() {
         }
         let prompt =
             Prompt { entries: vec![Entry::User { text: "hi".into() }, Entry::Assistant { pieces }], ..conversation() };
-        json(openai::request(&prompt))["messages"][2]["reasoning_content"].clone()
+        json(openai::request(&prompt, true))["messages"][2]["reasoning_content"].clone()
     };
     assert_eq!(reasoned(true), "hm");
     assert_eq!(reasoned(false), serde_json::Value::Null);

@@ -302,6 +302,21 @@ async fn what_is_no_stream_of_events_fails_with_what_it_was() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_refuses_to_be_asked_for_usage_is_asked_without() {
+    let stage = Stage::new().await;
+    let refusal = r#"{"detail":[{"msg":"stream_options: extra inputs are not permitted"}]}"#;
+    let model = ModelServer::start(vec![
+        status("422 Unprocessable Entity", "", refusal),
+        stream([openai(&["Fine."], Some("stop")).as_bytes()]),
+    ])
+    .await;
+    let _worker = stage.worker(provider("openai", model.address, ""));
+    let session = stage.new_session("Hello").await;
+    assert_eq!(answer(&stage.settled(session, Status::Active).await), "Fine.");
+    assert!(!model.bodies()[1].contains("stream_options"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_error_in_mid_answer_fails_the_turn_and_keeps_what_came() {
     let stage = Stage::new().await;
     let error = "event: error\ndata: {\"error\":{\"message\":\"tool call did not match\",\"code\":400}}\n\n";

@@ -283,8 +283,12 @@ impl Reader {
         if let Some((index, input)) = self.ended_call.take() {
             out.push(Event::CallDone { index, input });
         }
-        if self.blocks.contains_key(&index) {
-            self.close(index, true, out);
+        // Blocks come one after the other: what is open ends here, also where a gateway lost its end.
+        for open in self.blocks.keys().copied().collect::<Vec<_>>() {
+            self.close(open, true, out);
+            if let Some((index, input)) = self.ended_call.take() {
+                out.push(Event::CallDone { index, input });
+            }
         }
         let fields = fields(block);
         let kind = match text(&fields, "type").unwrap_or_default().as_str() {
@@ -482,7 +486,7 @@ impl Block {
 
     /// The input as it came; `{}` where nothing came; `None` if it is no JSON.
     fn whole_input(&self) -> Option<String> {
-        let at_start = raw(&self.fields, "input").unwrap_or("{}");
+        let at_start = raw(&self.fields, "input").filter(|input| json::is_object(input)).unwrap_or("{}");
         let input = if self.input.trim().is_empty() { at_start } else { &self.input };
         serde_json::from_str::<serde::de::IgnoredAny>(input).is_ok().then(|| input.to_owned())
     }

@@ -140,14 +140,15 @@ pub fn seconds_to_ms(seconds: f64) -> Option<u64> {
 fn message_of(error: &Value) -> Option<String> {
     let text = match error {
         Value::String(text) => text.clone(),
-        _ => ["message", "detail", "msg", "error_description", "title"].iter().find_map(|key| {
-            match error.get(key)? {
+        Value::Array(items) => return message_of(items.first()?),
+        _ => ["message", "detail", "msg", "status_msg", "errors", "error_description", "title"].iter().find_map(
+            |key| match error.get(key)? {
                 Value::String(text) => Some(text.clone()),
                 Value::Array(items) => message_of(items.first()?),
                 Value::Object(_) => message_of(error.get(key)?),
                 _ => None,
-            }
-        })?,
+            },
+        )?,
     };
     Some(text).filter(|text| !text.trim().is_empty())
 }
@@ -252,6 +253,8 @@ mod tests {
         assert_eq!(message(r#"{"error":"b"}"#), "b");
         assert_eq!(message(r#"{"object":"error","message":"c"}"#), "c");
         assert_eq!(message(r#"{"detail":[{"msg":"d"}]}"#), "d");
+        assert_eq!(message(r#"{"error":["e"]}"#), "e");
+        assert_eq!(message(r#"{"code":"x","error":"f"}"#), "f");
         assert_eq!(message("plain\nwords"), "plain words");
         assert_eq!(message("{}"), "The model's server answered HTTP 400.");
     }

@@ -17,12 +17,12 @@ use super::sse::Frame;
 pub const PATH: &str = "chat/completions";
 
 /// The request's body. Messages come last, so that a longer conversation's request begins with a shorter one's bytes.
-/// A provider of this kind has no prefill: a cut answer is always taken up by quoting it.
-pub fn request(prompt: &Prompt) -> Vec<u8> {
+/// `with_usage` asks for usage at the stream's end, which some servers refuse. A provider of this kind has no prefill: a cut answer is always taken up by quoting it.
+pub fn request(prompt: &Prompt, with_usage: bool) -> Vec<u8> {
     let mut body = Object::default()
         .text("model", &prompt.model)
         .raw("stream", "true")
-        .raw("stream_options", r#"{"include_usage":true}"#)
+        .raw_if("stream_options", with_usage.then(|| r#"{"include_usage":true}"#.to_owned()))
         .raw_if("max_tokens", prompt.preamble.max_tokens.map(|limit| limit.to_string()));
     if !prompt.preamble.tools.is_empty() {
         let tools: Vec<String> = prompt
@@ -178,6 +178,8 @@ const CHUNK_KEPT: [&str; 3] = ["citations", "search_results", "images"];
 #[derive(Debug, Default)]
 pub struct Reader {
     started: bool,
+    /// Deltas have come.
+    streamed: bool,
     open: Option<Open>,
     reasoning_field: Option<&'static str>,
     details: Details,
@@ -228,11 +230,14 @@ impl Reader {
             }
             return;
         };
-        let choice = chunk.get("choices").and_then(Value::as_array).and_then(|choices| choices.first());
-        if let Some(choice) = choice {
+        // One answer was asked for: some servers spread it over several choices of the same index.
+        let choices = chunk.get("choices").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let first = choices.first().and_then(|choice| choice.get("index"));
+        for choice in choices.iter().filter(|choice| choice.get("index") == first) {
             self.begin(out);
             self.choice(choice, out);
         }
+        let choice = choices.first();
         let usage = [
             chunk.get("usage"),
             chunk.get("x_groq").and_then(|groq| groq.get("usage")),
@@ -248,7 +253,10 @@ impl Reader {
             }
         }
         let error = [Some(&chunk), choice].into_iter().flatten().find(|holder| is_error(holder.get("error")));
-        if let Some(holder) = error {
+        let complaint = chunk
+            .get("base_resp")
+            .filter(|one| one.get("status_code").and_then(Value::as_i64).is_some_and(|code| code != 0));
+        if let Some(holder) = error.or(complaint) {
             out.push(Event::Failed(Failure::of_body(None, holder)));
         } else if choice.is_none() && !self.is_harmless(&chunk, &frame.name) {
             out.push(Event::Failed(Failure::of_body(None, &chunk)));
@@ -324,13 +332,18 @@ impl Reader {
     }
 
     fn choice(&mut self, choice: &Value, out: &mut Vec<Event>) {
-        // `message` stands alone in an answer that doesn't stream; beside a delta it repeats it.
+        // `message` stands alone in an answer that doesn't stream; beside or after deltas it repeats them.
         let delta = choice.get("delta").filter(|delta| delta.is_object());
-        if let Some(delta) = delta.or(choice.get("message")) {
-            self.delta(delta, out);
-        }
-        if let Some(text) = choice.get("text").and_then(Value::as_str) {
-            self.say(Open::Text, text, out);
+        match delta {
+            Some(delta) => {
+                self.streamed = true;
+                self.delta(delta, out);
+            }
+            None if self.streamed => {}
+            None => match choice.get("message").filter(|message| message.is_object()) {
+                Some(message) => self.delta(message, out),
+                None => self.say(Open::Text, choice.get("text").and_then(Value::as_str).unwrap_or_default(), out),
+            },
         }
         if let Some(word) = choice.get("finish_reason").and_then(Value::as_str).filter(|word| !word.is_empty()) {
             self.stop = Some(word.to_owned());
@@ -541,7 +554,7 @@ fn class_of(word: &str) -> Stop {
         "stop" | "end_turn" | "eos" | "stop_sequence" | "eos_token" => Stop::End,
         "tool_calls" | "function_call" | "tool_use" => Stop::ToolUse,
         "length" | "max_tokens" | "model_length" => Stop::Length,
-        "content_filter" | "safety" | "SAFETY" | "RECITATION" => Stop::ContentFilter,
+        "content_filter" | "sensitive" | "safety" | "SAFETY" | "RECITATION" => Stop::ContentFilter,
         "refusal" => Stop::Refusal,
         "insufficient_system_resource" | "network_error" | "abort" | "cancelled" | "error" => Stop::Interrupted,
         _ => Stop::Other,

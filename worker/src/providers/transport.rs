@@ -86,7 +86,7 @@ impl Transport {
     /// Sends a prompt. Returns once the endpoint has answered with its status.
     pub async fn ask(&self, endpoint: &Endpoint, prompt: &Prompt) -> Result<Answering, Failure> {
         let (path, body) = match endpoint.kind {
-            Kind::OpenAi => (openai::PATH, openai::request(prompt)),
+            Kind::OpenAi => (openai::PATH, openai::request(prompt, true)),
             Kind::Anthropic => (anthropic::PATH, anthropic::request(prompt)),
             Kind::Demo => {
                 let source =
@@ -94,6 +94,16 @@ impl Transport {
                 return Ok(Answering { answer: Answer::new(Kind::Demo), source });
             }
         };
+        match self.post(endpoint, path, body).await {
+            // Some compatible servers refuse to be asked for usage.
+            Err(failure) if failure.class == Class::BadRequest && failure.message.contains("stream_options") => {
+                self.post(endpoint, path, openai::request(prompt, false)).await
+            }
+            answered => answered,
+        }
+    }
+
+    async fn post(&self, endpoint: &Endpoint, path: &str, body: Vec<u8>) -> Result<Answering, Failure> {
         let http = self.http.as_ref().map_err(|why| Failure::new(Class::Network, why.clone()))?;
         let url = format!("{}{path}", endpoint.base_url);
         let request = http.post(url).headers(headers(endpoint)?).body(body);
