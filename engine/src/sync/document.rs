@@ -141,7 +141,7 @@ impl Document {
             follower.held_until = None;
             if congested.contains(connection) {
                 follower.behind = true;
-            } else if follower.unanswered.is_none() {
+            } else if !follower.unanswered {
                 send.push((*connection, self.catch_up(*connection, follower, address, &mut encoded)));
             }
         }
@@ -206,14 +206,14 @@ impl Document {
         if let Some(flags) = message.flags {
             follower.deaf = flags.read_only;
         }
-        follower.heads.clone_from(&message.heads);
+        follower.names(&message.heads);
         follower.compare(now, &self.heads);
         if congested {
             follower.behind = true;
             if !follower.greeted || follower.whole {
-                follower.unanswered = Some(Box::new(message));
+                follower.unanswered = true;
             }
-        } else if follower.greeted && !std::mem::take(&mut follower.whole) {
+        } else if follower.greeted && !(std::mem::take(&mut follower.whole) && message.heads != *self.heads) {
             self.answer_later(connection, &mut follower, &message, address, send);
         } else {
             self.answer_first(connection, &mut follower, &message, address, send);
@@ -225,8 +225,11 @@ impl Document {
     pub(super) fn drained(&mut self, connection: ConnectionId, address: &Address, send: &mut Send) {
         let Some(mut follower) = self.followers.remove(&connection) else { return };
         if std::mem::take(&mut follower.behind) {
-            if let Some(message) = follower.unanswered.take() {
+            if std::mem::take(&mut follower.unanswered) {
+                // Only its heads were kept: if they don't say enough, what it says next does.
+                let message = Message { heads: follower.heads.clone(), ..Message::default() };
                 self.answer_first(connection, &mut follower, &message, address, send);
+                follower.whole = true;
             } else if follower.prefix < self.durable {
                 send.push((connection, self.catch_up(connection, &mut follower, address, &mut HashMap::new())));
             }

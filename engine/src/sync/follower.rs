@@ -5,7 +5,6 @@
 
 use std::collections::HashSet;
 
-use super::message::Message;
 use crate::ids::{ChangeHash, Timestamp};
 
 /// How long a peer's heads may differ from ours before it gets a fresh message.
@@ -16,7 +15,9 @@ const LONGEST_PAUSE_MS: u64 = 600_000;
 const MAX_RESTARTS: u8 = 4;
 const RESTARTS_WITHIN_MS: u64 = 60_000;
 /// Hashes that a connection may ask for, or be asked for, or be refused, one by one.
-const MAX_REMEMBERED: usize = 4096;
+const MAX_REMEMBERED: usize = 512;
+/// Heads that are kept of a peer; one that names more gets no fresh messages.
+const MAX_HEADS: usize = 256;
 
 /// One connection, as to one document.
 #[derive(Debug, Default)]
@@ -27,14 +28,15 @@ pub(super) struct Follower {
     pub(super) deaf: bool,
     /// Changes below this index it has, or was sent.
     pub(super) prefix: usize,
-    /// As it last said.
+    /// As it last said; empty if they were too many to keep.
     pub(super) heads: Vec<ChangeHash>,
+    too_many_heads: bool,
     /// Whether its first message was answered.
     pub(super) greeted: bool,
     /// Whether its next message is answered whole, as if it were the first.
     pub(super) whole: bool,
-    /// Its first message, while its socket takes no answer.
-    pub(super) unanswered: Option<Box<Message>>,
+    /// Its first message waits for an answer until its socket takes one.
+    pub(super) unanswered: bool,
     /// Its socket was full when there was something to send.
     pub(super) behind: bool,
     /// Until when its request for an unknown document is held.
@@ -87,9 +89,18 @@ impl Follower {
         self.told_refused.len() < MAX_REMEMBERED && self.told_refused.insert(*hash)
     }
 
+    /// Keeps the heads that it names.
+    pub(super) fn names(&mut self, heads: &[ChangeHash]) {
+        self.too_many_heads = heads.len() > MAX_HEADS;
+        self.heads.clear();
+        if !self.too_many_heads {
+            self.heads.extend_from_slice(heads);
+        }
+    }
+
     /// Compares what it last said with our heads. Whether a fresh message may come due.
     pub(super) fn compare(&mut self, now: Timestamp, ours: &[ChangeHash]) -> bool {
-        if self.heads == ours {
+        if self.heads == ours || self.too_many_heads {
             self.fresh_at = None;
             self.pause = DIFFERS_MS;
         } else if self.fresh_at.is_none() {
