@@ -72,3 +72,17 @@ fn options<'a>(mut words: &[&'a str], names: &[&str]) -> Outcome<Vec<Option<&'a 
     }
     Ok(values)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_in_either_form_and_any_order() {
+        let names = ["--data", "--listen"];
+        assert_eq!(options(&["--listen=a:1", "--data", "d"], &names).unwrap(), [Some("d"), Some("a:1")]);
+        assert_eq!(options(&[], &names).unwrap(), [None, None]);
+        assert!(options(&["--dta", "d"], &names).unwrap_err().0.contains("--dta"));
+        assert!(options(&["--data"], &names).unwrap_err().0.contains("--data needs a value"));
+    }
+}
