@@ -297,3 +297,29 @@ fn whatever_passes_a_replica_survives() {
     assert_eq!(broke, 0);
     assert!(passed > 500, "only {passed} passed");
 }
+
+/// Six of sixty histories of `@automerge/automerge` 3.5.0 (one change a line, in hex; histories are apart by an empty
+/// line): counters, marks, blocks, spans, dates, merges. Others: `JAVASCRIPT_CHANGES=FILE`.
+#[test]
+fn what_javascript_writes_is_never_refused() {
+    let file = std::env::var("JAVASCRIPT_CHANGES").map(std::fs::read_to_string);
+    let histories = match &file {
+        Ok(text) => text.as_ref().unwrap(),
+        Err(_) => include_str!("support/javascript-changes.txt"),
+    };
+    let mut count = 0;
+    for history in histories.split("\n\n") {
+        let mut graph = ChangeGraph::default();
+        for line in history.lines() {
+            let added = add(&mut graph, &hex::decode(line).unwrap());
+            let bytes = hex::decode(line).unwrap();
+            assert!(
+                matches!(added, Added::New(_)),
+                "{added:?}: {:#?}",
+                automerge::Change::from_bytes(bytes).unwrap().decode()
+            );
+            count += 1;
+        }
+    }
+    assert!(count > 100, "only {count}");
+}
