@@ -27,6 +27,8 @@ pub type NewWriters = Vec<((Scope, DocumentId), ActorId, Writer)>;
 /// What waits to be stored.
 #[derive(Debug, Default)]
 pub struct Group {
+    /// Which hub wants it: its tickets mean nothing to another.
+    pub hub: u64,
     /// Records with the tickets under which the hub knows them.
     pub records: Vec<(u64, Record)>,
     /// Actors that they bring.
@@ -42,6 +44,8 @@ impl Group {
 /// What became of it.
 #[derive(Debug, Default)]
 pub struct Committed {
+    /// As in [`Group::hub`].
+    pub hub: u64,
     /// Durable.
     pub stored: Vec<u64>,
     /// Not stored, and why.
@@ -85,16 +89,22 @@ pub fn start(
     let waiting = Arc::new(AtomicUsize::new(0));
     let committer = Committer { groups: sender, waiting: waiting.clone() };
     let task = tokio::spawn(async move {
-        while let Some(mut group) = groups.recv().await {
+        // A group of another hub that was taken from the queue too early.
+        let mut ahead: Option<Group> = None;
+        while let Some(mut group) = match ahead.take() {
+            Some(group) => Some(group),
+            None => groups.recv().await,
+        } {
             let mut bytes = group.bytes();
             while bytes < GROUP_BYTES
-                && let Ok(next) = groups.try_recv()
+                && let Some(next) = next_of(&mut groups, group.hub, &mut ahead)
             {
                 bytes += next.bytes();
                 group.records.extend(next.records);
                 group.writers.extend(next.writers);
             }
-            let committed = commit(&log, &ledger, group).await;
+            let hub = group.hub;
+            let committed = Committed { hub, ..commit(&log, &ledger, group).await };
             waiting.fetch_sub(bytes, Ordering::SeqCst);
             done(committed);
         }
@@ -102,8 +112,18 @@ pub fn start(
     (committer, task)
 }
 
+/// What else waits of this hub.
+fn next_of(groups: &mut mpsc::UnboundedReceiver<Group>, hub: u64, ahead: &mut Option<Group>) -> Option<Group> {
+    let next = groups.try_recv().ok()?;
+    if next.hub == hub {
+        return Some(next);
+    }
+    *ahead = Some(next);
+    None
+}
+
 async fn commit(log: &Log, ledger: &Ledger, group: Group) -> Committed {
-    let Group { records, writers } = group;
+    let Group { records, writers, .. } = group;
     let (tickets, records): (Vec<u64>, Vec<Record>) = records.into_iter().unzip();
     let bound = match writers.is_empty() {
         true => Ok(()),
@@ -169,7 +189,11 @@ mod tests {
         let (committer, task) = start(log.clone(), ledger, move |committed| _ = sender.send(committed));
         let document = DocumentId::random();
         for n in 0..200 {
-            committer.store(Group { records: vec![(u64::from(n), record(document, n, &[], 100))], writers: vec![] });
+            committer.store(Group {
+                hub: 1,
+                records: vec![(u64::from(n), record(document, n, &[], 100))],
+                writers: vec![],
+            });
         }
         drop(committer);
         task.await.unwrap();
@@ -191,7 +215,7 @@ mod tests {
         let mut bad = record(document, 2, &[], 10);
         bad.actor = vec![0; 70_000].as_slice().into();
         let records = vec![(1, record(document, 1, &[], 10)), (2, bad), (3, record(document, 3, &[], 10))];
-        committer.store(Group { records, writers: vec![] });
+        committer.store(Group { hub: 1, records, writers: vec![] });
         let committed = done.recv().await.unwrap();
         assert_eq!(committed.stored, [1, 3]);
         assert_eq!(committed.failed.iter().map(|(ticket, _)| *ticket).collect::<Vec<_>>(), [2]);

@@ -2,12 +2,14 @@
 //! records go to the [`commit`] task and come back durable, documents come from the log; nothing here reads one.
 //!
 //! It never waits for a socket or the disk, so one slow connection or a long fsync holds up nobody. When much waits for
-//! the disk it takes no frames for a while.
+//! the disk it takes no frames for a while. Should the hub ever panic, all connections end and a new one begins: what
+//! was acknowledged is in the log, and clients come back.
 //!
 //! [`socket`]: crate::socket
 //! [`commit`]: crate::commit
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use bytes::Bytes;
 use skein_engine::ids::{ActorId, ChangeHash, Epoch, PeerId, Principal, Timestamp, random_id};
@@ -41,11 +43,21 @@ pub enum Frame {
 
 /// From within the relay.
 enum Ask {
-    Committed { stored: Vec<u64>, failed: Vec<(u64, String)> },
-    Loaded { key: Key, records: Vec<Record>, writers: Vec<(ActorId, Writer)> },
+    Committed {
+        hub: u64,
+        stored: Vec<u64>,
+        failed: Vec<(u64, String)>,
+    },
+    Loaded {
+        key: Key,
+        records: Vec<Record>,
+        writers: Vec<(ActorId, Writer)>,
+    },
     OfDocument(Key, OfDocument),
     SetLive(Key, Option<(Epoch, Principal)>),
     Stop,
+    #[cfg(test)]
+    Panic,
 }
 
 /// A question that needs the document's graph.
@@ -73,7 +85,7 @@ impl HubHandle {
     /// Stores a change that came otherwise than by `/sync`. `Ok` when it is durable and on its way to followers; else
     /// why not, in words.
     pub async fn insert(&self, key: Key, writer: Writer, change: Bytes) -> Result<(), String> {
-        let stopping = || "the relay is stopping".to_owned();
+        let stopping = || "the relay is stopping, or begins anew".to_owned();
         let (answer, stored) = oneshot::channel();
         let ask = OfDocument::Insert { writer, change, answer };
         self.asks.send(Ask::OfDocument(key, ask)).map_err(|_| stopping())?;
@@ -88,7 +100,7 @@ impl HubHandle {
     /// Says what became of a group.
     pub fn committed(&self, committed: &Committed) {
         let (stored, failed) = (committed.stored.clone(), committed.failed.clone());
-        let _ = self.asks.send(Ask::Committed { stored, failed });
+        let _ = self.asks.send(Ask::Committed { hub: committed.hub, stored, failed });
     }
 
     /// Ends the task.
@@ -123,7 +135,9 @@ pub fn runner(
     let (asks, runtime) = (handle.asks.clone(), tokio::runtime::Handle::current());
     Ok(move || {
         let task = Task {
-            hub: Hub::new(PeerId::from(format!("relay-{}", random_id()))),
+            hub: new_hub(),
+            number: 1,
+            live: HashMap::new(),
             connections: HashMap::new(),
             waiting: HashMap::new(),
             inserts: HashMap::new(),
@@ -139,8 +153,16 @@ pub fn runner(
     })
 }
 
+fn new_hub() -> Hub {
+    Hub::new(PeerId::from(format!("relay-{}", random_id())))
+}
+
 struct Task {
     hub: Hub,
+    /// Which hub this is: tickets are its own.
+    number: u64,
+    /// As told by [`HubHandle::set_live`].
+    live: HashMap<Key, (Epoch, Principal)>,
     connections: HashMap<ConnectionId, Outgoing>,
     /// Questions about documents that are being read from the log.
     waiting: HashMap<Key, Vec<OfDocument>>,
@@ -164,15 +186,35 @@ impl Task {
                 biased;
                 ask = mailbox.asks.recv() => match ask {
                     None | Some(Ask::Stop) => break,
-                    Some(ask) => self.ask(ask),
+                    Some(ask) => self.guarded(|task| task.ask(ask)),
                 },
                 frame = mailbox.frames.recv(), if room => match frame {
                     None => break,
-                    Some(frame) => self.frame(frame),
+                    Some(frame) => self.guarded(|task| task.frame(frame)),
                 },
-                () = tokio::time::sleep_until(wake) => self.tick(),
+                () = tokio::time::sleep_until(wake) => self.guarded(Self::tick),
             }
         }
+    }
+
+    /// Does one thing. After a panic nothing that the hub holds is to be trusted: a new one begins.
+    fn guarded(&mut self, step: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| step(self))).is_ok() {
+            return;
+        }
+        tracing::error!("the hub has failed: all connections end, and a new one begins");
+        self.hub = new_hub();
+        self.number += 1;
+        self.wake = None;
+        for (key, live) in &self.live {
+            self.hub.set_live(key, Some(live.clone()));
+        }
+        for (_, connection) in self.connections.drain() {
+            connection.close("the relay begins anew");
+        }
+        // Whoever waits is told that there is no answer.
+        self.waiting.clear();
+        self.inserts.clear();
     }
 
     fn frame(&mut self, frame: Frame) {
@@ -195,7 +237,9 @@ impl Task {
     fn ask(&mut self, ask: Ask) {
         let now = clock::now();
         match ask {
-            Ask::Committed { stored, failed } => {
+            // Tickets of a hub that has failed mean nothing to this one.
+            Ask::Committed { hub, .. } if hub != self.number => {}
+            Ask::Committed { stored, failed, .. } => {
                 let effects = self.hub.stored(now, &stored);
                 self.carry_out(effects);
                 for (ticket, why) in &failed {
@@ -225,8 +269,16 @@ impl Task {
                     self.carry_out(effects);
                 }
             }
-            Ask::SetLive(key, live) => self.hub.set_live(&key, live),
+            Ask::SetLive(key, live) => {
+                self.hub.set_live(&key, live.clone());
+                match live {
+                    Some(live) => _ = self.live.insert(key, live),
+                    None => _ = self.live.remove(&key),
+                }
+            }
             Ask::Stop => {}
+            #[cfg(test)]
+            Ask::Panic => panic!("as a test wants it"),
         }
     }
 
@@ -280,7 +332,7 @@ impl Task {
             self.load(key);
         }
         if !effects.store.is_empty() || !effects.writers.is_empty() {
-            self.committer.store(Group { records: effects.store, writers: effects.writers });
+            self.committer.store(Group { hub: self.number, records: effects.store, writers: effects.writers });
         }
     }
 
@@ -300,5 +352,50 @@ impl Task {
             });
             let _ = asks.send(Ask::Loaded { key, records, writers });
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skein_engine::ids::{DocumentId, Scope};
+    use skein_engine::session::conversation::{MemberRole, WriterKind};
+
+    use super::*;
+    use crate::outgoing::Item;
+    use crate::{commit, outgoing};
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_hub_that_fails_ends_its_connections_and_the_next_one_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, _) = Log::open(&folder.path().join("log")).unwrap();
+        let (ledger, _) = Ledger::open(&folder.path().join("ledger")).unwrap();
+        let (hub, mailbox) = channel();
+        let told = hub.clone();
+        let (committer, _) = commit::start(log.clone(), ledger.clone(), move |committed| told.committed(&committed));
+        let runner = runner(&hub, mailbox, log, ledger, committer).unwrap();
+        let thread = std::thread::spawn(runner);
+
+        let writer = Writer { principal: Principal::from("x"), kind: WriterKind::Member, role: MemberRole::Owner };
+        let scope = Scope::from("w/1");
+        let info = ConnectionInfo { scope: scope.clone(), private: vec![], writer: writer.clone(), read_only: false };
+        let (sender, mut waiting) = outgoing::channel();
+        assert!(hub.frames.send(Frame::Connect(ConnectionId(1), info, sender)).await);
+        let key = (scope, DocumentId::random());
+        let change = |name: &str| {
+            let mut document = automerge::AutoCommit::new();
+            automerge::transaction::Transactable::put(&mut document, automerge::ROOT, name, 1).unwrap();
+            document.commit();
+            Bytes::copy_from_slice(document.get_last_local_change().unwrap().raw_bytes())
+        };
+        hub.insert(key.clone(), writer.clone(), change("a")).await.unwrap();
+        let before = hub.heads(key.clone()).await.unwrap();
+
+        hub.asks.send(Ask::Panic).unwrap_or_else(|_| panic!("the task runs"));
+        assert!(matches!(waiting.next().await, Some(Item::Close(_))));
+        assert_eq!(hub.heads(key.clone()).await, Some(before));
+        hub.insert(key.clone(), writer, change("b")).await.unwrap();
+        assert_eq!(hub.heads(key).await.unwrap().len(), 2);
+        hub.stop();
+        tokio::task::spawn_blocking(|| thread.join().unwrap()).await.unwrap();
     }
 }

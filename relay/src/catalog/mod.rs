@@ -177,8 +177,9 @@ impl Catalog {
             unsent: HashSet::new(),
         };
         catalog.restore_claims()?;
-        let group = catalog.log.group();
-        for key in stale {
+        let group = catalog.log.group().saturating_sub(1);
+        // Profiles have no rows.
+        for key in stale.into_iter().filter(|(scope, _)| catalog.rows.contains_key(scope)) {
             catalog.projector.again(key, group);
         }
         Ok(catalog)
