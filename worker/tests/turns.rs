@@ -101,6 +101,54 @@ async fn a_tool_runs_and_one_that_asks_waits_for_its_approval() {
     assert_eq!(done.turns.len(), 1);
 }
 
+/// Waits until the dice roll.
+async fn rolling(stage: &Stage, session: skein_engine::ids::DocumentId) {
+    stage
+        .until(session, "rolling", |conversation| {
+            let running = |part| matches!(part, Content::ToolCall { state: ShownCallState::Running, .. });
+            parts(conversation).into_iter().any(running).then_some(())
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_stops_a_tool_at_once_and_its_result_says_so() {
+    let stage = Stage::new().await;
+    let _worker = stage.worker(demo(FAST));
+    let session = stage.new_session("slow tool").await;
+    rolling(&stage, session).await;
+    let asked = Instant::now();
+    stage.command(session, Command::Pause).await;
+    let paused = stage.settled(session, Status::Paused).await;
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    let told = parts(&paused).into_iter().find_map(|part| match part {
+        Content::ToolResult { content, is_error: true, .. } => Some(content),
+        _ => None,
+    });
+    assert!(told.is_some_and(|told| told.contains("stopped")));
+    stage.command(session, Command::Continue).await;
+    assert!(answer(&stage.settled(session, Status::Active).await).contains("did **not** run"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_ran_when_its_worker_died_is_in_doubt_and_asks() {
+    let stage = Stage::new().await;
+    let first = stage.worker(demo(FAST));
+    let session = stage.new_session("slow tool").await;
+    rolling(&stage, session).await;
+    first.kill();
+    let _second = stage.worker(demo(FAST));
+    let doubtful = stage.settled(session, Status::Paused).await;
+    let Some(Reason::Approval { calls }) = &doubtful.reason else { panic!("{:?}", doubtful.reason) };
+    let states: Vec<_> = parts(&doubtful)
+        .into_iter()
+        .filter_map(|part| if let Content::ToolCall { state, .. } = part { Some(state) } else { None })
+        .collect();
+    assert_eq!(states, [ShownCallState::InDoubt]);
+    stage.command(session, Command::Approve { call: calls[0].clone(), for_session: false }).await;
+    assert!(answer(&stage.settled(session, Status::Active).await).contains("demo_dice` gave"));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_denied_call_never_runs_and_the_model_is_told_why() {
     let stage = Stage::new().await;

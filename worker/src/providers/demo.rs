@@ -7,6 +7,7 @@
 //! | word | what happens |
 //! |---|---|
 //! | `tool` | calls `demo_dice`, which runs without asking |
+//! | `slow` | with `tool`: the dice roll for five seconds |
 //! | `approve` | calls `demo_send`, which asks first, and does nothing but say so |
 //! | `long` | an answer of about 400 words |
 //! | `fail` | fails with a plain reason |
@@ -71,7 +72,7 @@ struct Turn {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
-    Dice,
+    Dice { seconds: u32 },
     Send,
 }
 
@@ -97,7 +98,8 @@ impl Turn {
     }
 
     fn steps(&self) -> Vec<Step> {
-        let tool = self.asks_for("tool").then_some(Step::Dice);
+        let seconds = if self.asks_for("slow") { 5 } else { 0 };
+        let tool = self.asks_for("tool").then_some(Step::Dice { seconds });
         tool.into_iter().chain(self.asks_for("approve").then_some(Step::Send)).collect()
     }
 
@@ -107,7 +109,7 @@ impl Turn {
                 .iter()
                 .zip(&self.results)
                 .map(|(step, result)| match (step, result.is_error) {
-                    (Step::Dice, false) => format!("- `demo_dice` gave: {}", result.content),
+                    (Step::Dice { .. }, false) => format!("- `demo_dice` gave: {}", result.content),
                     (Step::Send, false) => format!("- `demo_send` was **approved**: {}", result.content),
                     (step, true) => format!("- `{}` did **not** run: {}", step.tool(), result.content),
                 })
@@ -127,28 +129,29 @@ impl Turn {
 impl Step {
     fn tool(self) -> &'static str {
         match self {
-            Self::Dice => "demo_dice",
+            Self::Dice { .. } => "demo_dice",
             Self::Send => "demo_send",
         }
     }
 
     fn input(self) -> String {
         match self {
-            Self::Dice => r#"{"dice":2,"sides":6}"#.into(),
+            Self::Dice { seconds: 0 } => r#"{"dice":2,"sides":6}"#.into(),
+            Self::Dice { seconds } => format!(r#"{{"dice":2,"sides":6,"seconds":{seconds}}}"#),
             Self::Send => r#"{"to":"nobody@example.org","text":"Hello from the demo. This is never sent."}"#.into(),
         }
     }
 
     fn thought(self) -> &'static str {
         match self {
-            Self::Dice => "The person wrote \"tool\": I call one that runs without asking.",
+            Self::Dice { .. } => "The person wrote \"tool\": I call one that runs without asking.",
             Self::Send => "The person wrote \"approve\": I call a tool that has to ask first.",
         }
     }
 
     fn announcement(self) -> &'static str {
         match self {
-            Self::Dice => "I am the demo model. Let me roll two dice with a tool.",
+            Self::Dice { .. } => "I am the demo model. Let me roll two dice with a tool.",
             Self::Send => {
                 "I am the demo model. I would like to send a message, which needs your approval. Nothing is really sent."
             }
@@ -158,7 +161,7 @@ impl Step {
 
 const SHORT: &str = "This is Skein's **demo model**: no language model is configured yet, and these words are canned.\n\n\
 Write a message with one of these words to see more:\n\n\
-- `tool`: I call a harmless tool\n\
+- `tool`: I call a harmless tool (`slow tool`: it takes five seconds)\n\
 - `approve`: I call a tool that asks you first\n\
 - `long`: I write about 400 words\n\
 - `fail`: I fail, so that you see how that looks\n\n\

@@ -1,122 +1,15 @@
-//! Anthropic's messages: prompt → request, stream → events.
-//!
-//! Every block is kept as the JSON that came (signatures, citations, server tools), and goes back so. A call's input is
-//! called whole only when something follows its block, or when the model says that it stopped for another reason than
-//! its token limit: a block's own end also stands behind an input that was cut.
+//! Stream of events → events of ours.
 
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 use skein_engine::session::model::Usage;
 
-use super::event::{Event, Report, Stop};
-use super::failure::{Class, Failure, first_words};
-use super::json::{self, Object, array, fields};
-use super::prompt::{Entry, Piece, Prompt, Resume};
-use super::sse::Frame;
-
-/// Path below the base URL.
-pub const PATH: &str = "messages";
-/// Anthropic wants a limit; newer models allow more, older ones refuse more than they have.
-const MAX_TOKENS: u64 = 8192;
-
-/// The request's body. Messages come last, so that a longer conversation's request begins with a shorter one's bytes.
-pub fn request(prompt: &Prompt) -> Vec<u8> {
-    let mut body = Object::default()
-        .text("model", &prompt.model)
-        .raw("max_tokens", &prompt.preamble.max_tokens.unwrap_or(MAX_TOKENS).to_string())
-        .raw("stream", "true")
-        // The provider moves the cache's mark along by itself; a mark on a message would change that message's bytes.
-        .raw("cache_control", r#"{"type":"ephemeral"}"#);
-    if !prompt.preamble.system.trim().is_empty() {
-        body = body.text("system", &prompt.preamble.system);
-    }
-    if !prompt.preamble.tools.is_empty() {
-        let tools: Vec<String> = prompt
-            .preamble
-            .tools
-            .iter()
-            .map(|tool| {
-                Object::default()
-                    .text("name", &tool.name)
-                    .text("description", &tool.description)
-                    .raw("input_schema", &tool.schema)
-                    .end()
-            })
-            .collect();
-        body = body.raw("tools", &array(&tools));
-    }
-    let last = prompt.entries.len().saturating_sub(1);
-    let mut messages: Vec<String> = prompt
-        .entries
-        .iter()
-        .enumerate()
-        .map(|(index, entry)| message(entry, index == last && prompt.resume == Some(Resume::Prefill)))
-        .collect();
-    if prompt.resume == Some(Resume::Quote)
-        && let Some(quote) = prompt.quote()
-    {
-        messages.push(message(&Entry::User { text: quote }, false));
-    }
-    body.raw("messages", &array(&messages)).end().into_bytes()
-}
-
-fn message(entry: &Entry, prefill: bool) -> String {
-    let (role, blocks): (_, Vec<String>) = match entry {
-        Entry::User { text } => ("user", vec![Object::default().text("type", "text").text("text", text).end()]),
-        Entry::Assistant { pieces } => {
-            let last = pieces.len().saturating_sub(1);
-            let blocks = pieces.iter().enumerate().filter_map(|(index, piece)| match piece {
-                // A prefill must not end with white space.
-                Piece::Text { text, .. } if prefill && index == last => {
-                    block(&Piece::Text { text: text.trim_end().to_owned(), data: None })
-                }
-                piece => block(piece),
-            });
-            ("assistant", blocks.collect())
-        }
-        Entry::Results { results } => {
-            let blocks = results.iter().map(|result| {
-                let block = Object::default()
-                    .text("type", "tool_result")
-                    .text("tool_use_id", &result.id)
-                    .text("content", &result.content);
-                if result.is_error { block.raw("is_error", "true").end() } else { block.end() }
-            });
-            ("user", blocks.collect())
-        }
-    };
-    Object::default().text("role", role).raw("content", &array(&blocks)).end()
-}
-
-fn block(piece: &Piece) -> Option<String> {
-    match piece {
-        Piece::Text { text, .. } if text.trim().is_empty() => None,
-        Piece::Text { text, data } => {
-            let block = Object::default().text("type", "text").text("text", text);
-            Some(block.fields_of(data.as_deref().unwrap_or_default()).end())
-        }
-        Piece::Thinking { text, data } => {
-            let data = data.as_deref()?;
-            // A whole block (redacted thinking) names its type.
-            if fields(data).iter().any(|(key, _)| key == "type") {
-                return Some(data.to_owned());
-            }
-            Some(Object::default().text("type", "thinking").text("thinking", text).fields_of(data).end())
-        }
-        Piece::Call { id, name, input, data } => {
-            // Anything but an object would be refused, with the whole conversation.
-            let input = match json::is_object(input) {
-                true => input.clone(),
-                false => Object::default().text("input", input).end(),
-            };
-            let call =
-                Object::default().text("type", "tool_use").text("id", id).text("name", name).raw("input", &input);
-            Some(call.fields_of(data.as_deref().unwrap_or_default()).end())
-        }
-        Piece::Other { data } => json::is_object(data).then(|| data.clone()),
-    }
-}
+use super::block::{Block, BlockKind, raw, text};
+use crate::providers::event::{Event, Report, Stop};
+use crate::providers::failure::{Class, Failure};
+use crate::providers::json::{self, array, fields};
+use crate::providers::sse::Frame;
 
 /// Events of one answer.
 #[derive(Debug, Default)]
@@ -132,32 +25,6 @@ pub struct Reader {
     explanation: Option<String>,
     last_word: bool,
     finished: bool,
-}
-
-#[derive(Debug)]
-struct Block {
-    kind: BlockKind,
-    fields: Vec<(String, String)>,
-    input: String,
-    citations: Vec<String>,
-    said: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum BlockKind {
-    Text,
-    Thinking,
-    Redacted,
-    Call(usize),
-    Other,
-}
-
-fn raw<'a>(fields: &'a [(String, String)], key: &str) -> Option<&'a str> {
-    fields.iter().find(|(k, v)| k == key && v != "null").map(|(_, v)| v.as_str())
-}
-
-fn text(fields: &[(String, String)], key: &str) -> Option<String> {
-    serde_json::from_str(raw(fields, key)?).ok()
 }
 
 impl Reader {
@@ -440,76 +307,5 @@ impl Reader {
             iterations.iter().any(|one| one.get("type").and_then(Value::as_str).is_some_and(|kind| kind != "message"))
         });
         out.push(Event::Usage(Report { usage, total: None, more, cost_micros: None }));
-    }
-}
-
-impl Block {
-    fn say(&mut self, words: Option<String>, event: fn(String) -> Event, out: &mut Vec<Event>) {
-        if let Some(words) = words.filter(|words| !words.is_empty()) {
-            self.said = true;
-            out.push(event(words));
-        }
-    }
-
-    fn set(&mut self, key: &str, value: String) {
-        match self.fields.iter_mut().find(|(k, _)| k == key) {
-            Some(field) => field.1 = value,
-            None => self.fields.push((key.to_owned(), value)),
-        }
-    }
-
-    fn end_part(&self, data: Option<String>, out: &mut Vec<Event>) {
-        let some = data.is_some();
-        out.extend(data.map(|data| Event::Opaque { call: None, data }));
-        if self.said || some {
-            out.push(Event::PartDone);
-        }
-    }
-
-    /// What the block holds beside the fields named, if anything but empty values.
-    fn extras(&self, without: &[&str], with: &[(&str, Option<String>)]) -> Option<String> {
-        let mut object = Object::default();
-        for (key, value) in &self.fields {
-            if !without.contains(&key.as_str()) && !matches!(value.as_str(), "null" | "\"\"" | "[]") {
-                object = object.raw(key, value);
-            }
-        }
-        for (key, value) in with {
-            object = object.raw_if(key, value.clone());
-        }
-        (!object.is_empty()).then(|| object.end())
-    }
-
-    fn citations_json(&self) -> Option<String> {
-        (!self.citations.is_empty()).then(|| array(&self.citations))
-    }
-
-    /// The input as it came; `{}` where nothing came; `None` if it is no JSON.
-    fn whole_input(&self) -> Option<String> {
-        let at_start = raw(&self.fields, "input").filter(|input| json::is_object(input)).unwrap_or("{}");
-        let input = if self.input.trim().is_empty() { at_start } else { &self.input };
-        serde_json::from_str::<serde::de::IgnoredAny>(input).is_ok().then(|| input.to_owned())
-    }
-
-    fn json(&self) -> String {
-        self.fields.iter().fold(Object::default(), |object, (key, value)| object.raw(key, value)).end()
-    }
-
-    fn summary(&self) -> String {
-        let kind = text(&self.fields, "type").unwrap_or_default();
-        let title = match text(&self.fields, "name") {
-            Some(name) => name,
-            None => kind.replace('_', " "),
-        };
-        let detail = match raw(&self.fields, "content").map(serde_json::from_str::<Value>) {
-            Some(Ok(Value::Array(items))) => format!("{} results", items.len()),
-            Some(Ok(Value::String(text))) => text,
-            _ => match raw(&self.fields, "input").map(serde_json::from_str::<Map<String, Value>>) {
-                Some(Ok(input)) => input.values().find_map(Value::as_str).map(str::to_owned).unwrap_or_default(),
-                _ => String::new(),
-            },
-        };
-        let summary = if detail.is_empty() { title } else { format!("{title}: {detail}") };
-        first_words(&summary)
     }
 }

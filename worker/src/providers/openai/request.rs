@@ -1,0 +1,108 @@
+//! Prompt → the body of a chat completions request.
+
+use serde_json::{Map, Value};
+
+use super::details::Details;
+use crate::providers::json::{Object, array};
+use crate::providers::prompt::{Entry, Piece, Prompt, Resume};
+
+/// The request's body. Messages come last, so that a longer conversation's request begins with a shorter one's bytes.
+/// `with_usage` asks for usage at the stream's end, which some servers refuse. A provider of this kind has no prefill: a cut answer is always taken up by quoting it.
+pub fn request(prompt: &Prompt, with_usage: bool) -> Vec<u8> {
+    let mut body = Object::default()
+        .text("model", &prompt.model)
+        .raw("stream", "true")
+        .raw_if("stream_options", with_usage.then(|| r#"{"include_usage":true}"#.to_owned()))
+        .raw_if("max_tokens", prompt.preamble.max_tokens.map(|limit| limit.to_string()));
+    if !prompt.preamble.tools.is_empty() {
+        let tools: Vec<String> = prompt
+            .preamble
+            .tools
+            .iter()
+            .map(|tool| {
+                let function = Object::default()
+                    .text("name", &tool.name)
+                    .text("description", &tool.description)
+                    .raw("parameters", &tool.schema)
+                    .end();
+                Object::default().text("type", "function").raw("function", &function).end()
+            })
+            .collect();
+        body = body.raw("tools", &array(&tools));
+    }
+    let mut messages = Vec::new();
+    if !prompt.preamble.system.trim().is_empty() {
+        messages.push(Object::default().text("role", "system").text("content", &prompt.preamble.system).end());
+    }
+    for (index, entry) in prompt.entries.iter().enumerate() {
+        write_entry(entry, in_turn_with_calls(&prompt.entries, index), &mut messages);
+    }
+    if prompt.resume.is_some_and(|resume| matches!(resume, Resume::Quote | Resume::Prefill))
+        && let Some(quote) = prompt.quote()
+    {
+        messages.push(Object::default().text("role", "user").text("content", &quote).end());
+    }
+    body.raw("messages", &array(&messages)).end().into_bytes()
+}
+
+/// Whether the turn before and up to this entry has calls: only there some providers want their reasoning back.
+fn in_turn_with_calls(entries: &[Entry], index: usize) -> bool {
+    let turn = entries[..=index].iter().rev().take_while(|entry| !matches!(entry, Entry::User { .. }));
+    turn.into_iter().any(|entry| match entry {
+        Entry::Assistant { pieces } => pieces.iter().any(|piece| matches!(piece, Piece::Call { .. })),
+        _ => false,
+    })
+}
+
+fn write_entry(entry: &Entry, with_reasoning: bool, messages: &mut Vec<String>) {
+    match entry {
+        Entry::User { text } => messages.push(Object::default().text("role", "user").text("content", text).end()),
+        Entry::Results { results } => messages.extend(results.iter().map(|result| {
+            Object::default()
+                .text("role", "tool")
+                .text("tool_call_id", &result.id)
+                .text("content", &result.content)
+                .end()
+        })),
+        Entry::Assistant { pieces } => {
+            let mut text = String::new();
+            let mut reasoning = String::new();
+            let mut details = Details::default();
+            let mut calls = Vec::new();
+            for piece in pieces {
+                match piece {
+                    Piece::Text { text: words, .. } => text.push_str(words),
+                    Piece::Thinking { text, data: Some(data) } => {
+                        let data: Map<String, Value> = serde_json::from_str(data).unwrap_or_default();
+                        if data.get("field").and_then(Value::as_str) == Some("reasoning_content") {
+                            reasoning.push_str(text);
+                        }
+                        details.merge(data.get("reasoning_details"));
+                    }
+                    Piece::Call { id, name, input, data } => {
+                        let function = Object::default().text("name", name).text("arguments", input).end();
+                        let call = Object::default().text("id", id).text("type", "function").raw("function", &function);
+                        calls.push(call.fields_of(data.as_deref().unwrap_or_default()).end());
+                    }
+                    Piece::Thinking { data: None, .. } | Piece::Other { .. } => {}
+                }
+            }
+            if text.trim().is_empty() && calls.is_empty() {
+                return;
+            }
+            let mut message = Object::default().text("role", "assistant");
+            message = match text.is_empty() {
+                true => message.raw("content", "null"),
+                false => message.text("content", &text),
+            };
+            if with_reasoning && !reasoning.is_empty() {
+                message = message.text("reasoning_content", &reasoning);
+            }
+            message = message.raw_if("reasoning_details", details.json());
+            if !calls.is_empty() {
+                message = message.raw("tool_calls", &array(&calls));
+            }
+            messages.push(message.end());
+        }
+    }
+}
