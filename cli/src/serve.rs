@@ -13,6 +13,7 @@ use crate::{print, shutdown};
 
 /// Relay and worker in one process.
 pub(crate) async fn serve(arguments: ServeArgs) -> Result<(), Failure> {
+    let asked_to_end = shutdown::signal();
     let config = Config::read(arguments.config.as_deref(), arguments.model.as_deref())?;
     let settings = config.worker.clone();
     let relay = start(&arguments, config).await?;
@@ -25,7 +26,7 @@ pub(crate) async fn serve(arguments: ServeArgs) -> Result<(), Failure> {
     });
     tokio::pin!(worker);
     let ended = tokio::select! {
-        () = shutdown::signal() => {
+        () = asked_to_end => {
             stop.send_replace(true);
             // It commits what has come before the relay goes.
             worker.await.map_err(|error| Failure::new(error.to_string()))
@@ -42,10 +43,11 @@ pub(crate) async fn serve(arguments: ServeArgs) -> Result<(), Failure> {
 
 /// A relay without a worker.
 pub(crate) async fn relay(arguments: ServeArgs) -> Result<(), Failure> {
+    let asked_to_end = shutdown::signal();
     let config = Config::read(arguments.config.as_deref(), arguments.model.as_deref())?;
     let relay = start(&arguments, config).await?;
     let ended = tokio::select! {
-        () = shutdown::signal() => Ok(()),
+        () = asked_to_end => Ok(()),
         error = relay.failed() => Err(Failure::new(error.to_string())),
     };
     relay.shutdown().await;

@@ -52,8 +52,9 @@ pub(crate) struct Address {
 
 impl Address {
     pub(crate) fn parse(given: &str) -> Result<Self, Problem> {
-        let given = given.trim().trim_end_matches('/');
+        let given = given.trim();
         let (scheme, rest) = given.split_once("://").unwrap_or(("http", given));
+        let rest = rest.trim_end_matches('/');
         let scheme = match scheme {
             "http" | "ws" => "ws",
             "https" | "wss" => "wss",

@@ -1,0 +1,202 @@
+//! The store of append-only files: what a crash, a bad disk and a second process leave of it.
+// The helpers of a test may fail as the test may.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+
+use automerge::transaction::Transactable;
+use automerge::{AutoCommit, ROOT};
+use skein_client::FileStore;
+use skein_engine::device::RELAY;
+use skein_engine::ids::{DocumentId, Principal, Scope};
+use skein_engine::storage::{Record, Storage};
+use tempfile::TempDir;
+
+/// A chain of changes of one document.
+fn records(document: DocumentId, count: i64, from: &str) -> Vec<Record> {
+    let mut written = AutoCommit::new();
+    for value in 0..count {
+        written.put(ROOT, "value", value).unwrap();
+        written.commit();
+    }
+    let changes = written.get_changes(&[]);
+    let record = |mut change: automerge::Change| Record {
+        scope: scope(),
+        document,
+        hash: change.hash(),
+        deps: change.deps().to_vec(),
+        actor: change.actor_id().clone(),
+        seq: change.seq(),
+        received_from: Principal::from(from),
+        bytes: change.bytes().into_owned().into(),
+    };
+    changes.into_iter().map(record).collect()
+}
+
+fn scope() -> Scope {
+    Scope::from("w/test")
+}
+
+struct Place {
+    folder: TempDir,
+    document: DocumentId,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { folder: TempDir::new().unwrap(), document: DocumentId::random() }
+    }
+
+    fn open(&self) -> FileStore {
+        FileStore::open(self.folder.path()).unwrap()
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("documents").join(format!("{}.log", self.document))
+    }
+
+    async fn scan(&self) -> Vec<Record> {
+        self.open().scan(&scope(), self.document).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn what_was_appended_is_there_after_a_restart_each_once() {
+    let place = Place::new();
+    let records = records(place.document, 20, "me");
+    let store = place.open();
+    store.append(&records[..15]).await.unwrap();
+    store.append(&records).await.unwrap();
+    place.open().append(&records[5..]).await.unwrap();
+    assert_eq!(place.scan().await, records);
+    assert_eq!(place.open().documents(&scope()).await.unwrap(), [place.document]);
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_cut_off_wherever_it_was_torn() {
+    let place = Place::new();
+    let records = records(place.document, 3, "me");
+    place.open().append(&records[..2]).await.unwrap();
+    let whole = fs::read(place.file()).unwrap();
+    place.open().append(&records[2..]).await.unwrap();
+    let last = fs::read(place.file()).unwrap();
+    for end in whole.len() + 1..last.len() {
+        fs::write(place.file(), &last[..end]).unwrap();
+        assert_eq!(place.scan().await, records[..2], "torn at {end}");
+    }
+    // Written again behind it, the record is whole, and so is the file.
+    place.open().append(&records[2..]).await.unwrap();
+    assert_eq!(fs::read(place.file()).unwrap(), last);
+    assert_eq!(place.scan().await, records);
+}
+
+#[tokio::test]
+async fn a_flipped_byte_costs_its_record_and_no_other() {
+    let place = Place::new();
+    let records = records(place.document, 3, "me");
+    place.open().append(&records[..1]).await.unwrap();
+    let first = fs::metadata(place.file()).unwrap().len() as usize;
+    place.open().append(&records[1..2]).await.unwrap();
+    let second = fs::metadata(place.file()).unwrap().len() as usize;
+    place.open().append(&records[2..]).await.unwrap();
+    let whole = fs::read(place.file()).unwrap();
+    let rest = [records[0].clone(), records[2].clone()];
+    for at in first..second {
+        let mut damaged = whole.clone();
+        damaged[at] ^= 0x10;
+        fs::write(place.file(), &damaged).unwrap();
+        assert_eq!(place.scan().await, rest, "flipped at {at}");
+    }
+    // The relay brings it again: it is appended, and read before what depends on it.
+    place.open().append(&records[1..2]).await.unwrap();
+    assert_eq!(place.scan().await, records);
+}
+
+#[tokio::test]
+async fn two_processes_append_to_one_document_at_once_and_nothing_is_lost() {
+    let place = Place::new();
+    let (ours, theirs) = (records(place.document, 60, "me"), records(place.document, 60, "me"));
+    let (one, two) = (place.open(), place.open());
+    let writer = |store: FileStore, records: Vec<Record>| async move {
+        for record in records {
+            store.append(std::slice::from_ref(&record)).await.unwrap();
+        }
+    };
+    tokio::join!(writer(one, ours.clone()), writer(two, theirs.clone()));
+    let found = place.scan().await;
+    assert_eq!(found.len(), ours.len() + theirs.len());
+    assert!(ours.iter().chain(&theirs).all(|record| found.contains(record)));
+}
+
+#[tokio::test]
+async fn a_store_sees_what_another_process_appended() {
+    let place = Place::new();
+    let records = records(place.document, 4, "me");
+    let ours = place.open();
+    ours.append(&records[..2]).await.unwrap();
+    assert!(!ours.has_grown(place.document));
+    place.open().append(&records[2..]).await.unwrap();
+    assert!(ours.has_grown(place.document));
+    assert_eq!(ours.scan(&scope(), place.document).await.unwrap(), records);
+    assert!(!ours.has_grown(place.document));
+}
+
+#[tokio::test]
+async fn what_is_unsent_is_noted_until_it_is_sent() {
+    let place = Place::new();
+    let records = records(place.document, 3, "me");
+    let store = place.open();
+    store.append(&records[..2]).await.unwrap();
+    assert_eq!(place.open().unsent().unwrap(), [place.document]);
+    store.sent(place.document).await.unwrap();
+    assert!(place.open().unsent().unwrap().is_empty());
+    store.append(&records[2..]).await.unwrap();
+    assert_eq!(place.open().unsent().unwrap(), [place.document]);
+    // A later process that has read it may send it as well.
+    let later = place.open();
+    later.scan(&scope(), place.document).await.unwrap();
+    later.sent(place.document).await.unwrap();
+    assert!(place.open().unsent().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_another_process_wrote_unseen_stays_noted() {
+    let place = Place::new();
+    let records = records(place.document, 2, "me");
+    let ours = place.open();
+    ours.append(&records[..1]).await.unwrap();
+    place.open().append(&records[1..]).await.unwrap();
+    ours.sent(place.document).await.unwrap();
+    assert_eq!(place.open().unsent().unwrap(), [place.document], "it was never read by the one that says sent");
+}
+
+#[tokio::test]
+async fn what_came_from_the_relay_is_not_unsent() {
+    let place = Place::new();
+    place.open().append(&records(place.document, 2, RELAY)).await.unwrap();
+    assert!(place.open().unsent().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn files_of_anything_else_harm_nobody() {
+    let place = Place::new();
+    let records = records(place.document, 2, "me");
+    place.open().append(&records).await.unwrap();
+    fs::write(place.folder.path().join("documents/notes.txt"), "x").unwrap();
+    assert_eq!(place.open().documents(&scope()).await.unwrap(), [place.document]);
+    for junk in [&b""[..], b"SKN1", b"SKN1\xff\xff\xff\xff", &[0; 5000]] {
+        OpenOptions::new().append(true).open(place.file()).unwrap().write_all(junk).unwrap();
+        assert_eq!(place.scan().await, records);
+    }
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_used_is_named_in_the_error() {
+    let place = Place::new();
+    let file = place.folder.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let error = FileStore::open(&file).unwrap_err().to_string();
+    assert!(error.contains("file"), "{error}");
+}
