@@ -13,6 +13,10 @@ use crate::toolchain::{Toolchain, WASM};
 /// What the module's JavaScript is called, in `web/src/engine/pkg/`.
 const MODULE: &str = "skein_client_wasm";
 
+/// What the compiler uses. With `--all-features` wasm-opt also writes what no browser reads yet (compact imports).
+const FEATURES: [&str; 6] =
+    ["bulk-memory", "sign-ext", "mutable-globals", "nontrapping-float-to-int", "reference-types", "multivalue"];
+
 /// Builds whatever is missing or out of date: all that `skein serve` needs.
 pub fn everything() -> Outcome {
     web_packages()?;
@@ -98,7 +102,8 @@ fn wasm_module() -> Outcome {
     step("wasm-opt -Oz", || {
         let small = module().with_extension("small");
         run(command("node_modules/.bin/wasm-opt", "web")
-            .args(["-Oz", "--all-features"])
+            .arg("-Oz")
+            .args(FEATURES.map(|feature| format!("--enable-{feature}")))
             .arg(module())
             .arg("-o")
             .arg(&small))?;
