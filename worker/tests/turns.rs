@@ -11,6 +11,7 @@ use skein_engine::session::Command;
 use skein_engine::session::conversation::{Content, Reason, ShownCallState, Status, TurnState};
 use skein_engine::session::summary::NameSource;
 use support::model::{ModelServer, Step, openai, status, stream, stream_head};
+use support::wire::Wire;
 use support::{Stage, answer, demo, parts, provider};
 
 const FAST: f64 = 4000.0;
@@ -185,6 +186,54 @@ async fn a_killed_workers_turn_is_taken_up_by_another_and_nothing_committed_is_l
     assert!(whole.ends_with("`skein.toml`."), "{whole}");
     assert_eq!(whole.matches("### Thread").count(), 1, "{whole}");
     assert_eq!(whole.matches("Line 3 of twelve").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_loses_its_relay_for_too_long_stops_and_what_it_wrote_meanwhile_is_not_shown() {
+    let stage = Stage::new().await;
+    let wire = Wire::to(stage.relay.address()).await;
+    let _first = stage.worker_at(format!("http://{}", wire.address), demo(60.0));
+    let session = stage.new_session("A long one").await;
+    stage.spoken(session, 200).await;
+    wire.cut();
+    let _second = stage.worker(demo(FAST));
+    let done = stage.settled(session, Status::Active).await;
+    let whole = answer(&done);
+    assert!(whole.ends_with("`skein.toml`."), "{whole}");
+    // The first one comes back, with a run that is no longer its own.
+    wire.mend();
+    stage.send(session, "Still there?").await;
+    let after = stage
+        .until(session, "the second answer", |conversation| {
+            (conversation.turns.len() == 2 && conversation.turns[1].state == TurnState::Completed)
+                .then(|| conversation.clone())
+        })
+        .await;
+    let first = after.messages.iter().filter(|message| message.turn.as_deref() == Some(&*after.turns[0].id));
+    let text: String = first
+        .filter(|message| message.epoch.is_some())
+        .flat_map(|message| &message.parts)
+        .filter_map(|part| if let Content::Text { text } = &part.content { Some(text.as_str()) } else { None })
+        .collect();
+    assert_eq!(text, whole);
+    assert_eq!(text.matches("### Thread").count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_comes_back_in_time_ends_nothing() {
+    let stage = Stage::new().await;
+    let wire = Wire::to(stage.relay.address()).await;
+    let _worker = stage.worker_at(format!("http://{}", wire.address), demo(100.0));
+    let session = stage.new_session("A long one").await;
+    stage.spoken(session, 200).await;
+    wire.cut();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    wire.mend();
+    let done = stage.settled(session, Status::Active).await;
+    assert!(answer(&done).ends_with("`skein.toml`."));
+    assert_eq!(answer(&done).matches("### Copies").count(), 1);
+    let runs = stage.person.read(|device, _| device.session(session).unwrap().runs.len());
+    assert!(runs <= 2, "the run was taken up again: {runs} runs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@
 #![allow(dead_code, clippy::unwrap_used)]
 
 pub mod model;
+pub mod wire;
 
 use std::time::Duration;
 
@@ -72,10 +73,15 @@ impl Stage {
         Self { relay, url, person, worker_token, _data: data }
     }
 
-    /// Starts a worker on a runtime of its own task.
+    /// Starts a worker.
     pub fn worker(&self, settings: Settings) -> Worker {
+        self.worker_at(self.url.clone(), settings)
+    }
+
+    /// Starts a worker that knows the relay under this address.
+    pub fn worker_at(&self, relay_url: String, settings: Settings) -> Worker {
         let (stop, stopped) = oneshot::channel();
-        let config = WorkerConfig { relay_url: self.url.clone(), token: self.worker_token.clone(), settings };
+        let config = WorkerConfig { relay_url, token: self.worker_token.clone(), settings };
         let task = tokio::spawn(async move {
             let shutdown = async {
                 // A dropped sender (a test that failed) stops it too.
