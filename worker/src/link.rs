@@ -15,6 +15,8 @@ use skein_engine::wire::catalog::{FromRelay, ToRelay};
 use skein_engine::wire::ephemeral::Ephemeral;
 use tokio::sync::{oneshot, watch};
 
+use crate::providers::transport::http_client;
+
 /// How long an answer of the relay is waited for.
 const ANSWER: Duration = Duration::from_secs(10);
 
@@ -37,7 +39,7 @@ pub struct Unanswered;
 /// See the module.
 pub struct Link {
     client: Client,
-    http: reqwest::Client,
+    http: Result<reqwest::Client, String>,
     base: String,
     token: String,
     asks: Mutex<HashMap<u64, oneshot::Sender<FromRelay>>>,
@@ -52,11 +54,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Link {
     /// Around a client of the relay at `relay_url`.
     pub fn new(client: Client, relay_url: &str, token: &str) -> Self {
-        // The transport's constructor has installed the provider of cryptography.
-        let http = reqwest::Client::builder().timeout(ANSWER).build().unwrap_or_default();
         Self {
             client,
-            http,
+            http: http_client(|builder| builder.timeout(ANSWER)),
             base: http_address(relay_url),
             token: token.to_owned(),
             asks: Mutex::default(),
@@ -182,7 +182,8 @@ impl Link {
     /// Stores a blob on the relay. Durable when it returns.
     pub async fn put_blob(&self, hash: &str, bytes: Vec<u8>) -> Result<(), String> {
         let url = format!("{}/blobs/{hash}", self.base);
-        let answer = self.http.put(url).bearer_auth(&self.token).body(bytes).send().await;
+        let http = self.http.as_ref().map_err(String::clone)?;
+        let answer = http.put(url).bearer_auth(&self.token).body(bytes).send().await;
         let answer = answer.map_err(|error| error.to_string())?;
         if answer.status().is_success() { Ok(()) } else { Err(format!("the relay answered HTTP {}", answer.status())) }
     }
@@ -190,7 +191,7 @@ impl Link {
     /// A blob of the relay, if it has it and can be reached.
     pub async fn get_blob(&self, hash: &str) -> Option<Vec<u8>> {
         let url = format!("{}/blobs/{hash}", self.base);
-        let answer = self.http.get(url).bearer_auth(&self.token).send().await.ok()?;
+        let answer = self.http.as_ref().ok()?.get(url).bearer_auth(&self.token).send().await.ok()?;
         if !answer.status().is_success() {
             return None;
         }

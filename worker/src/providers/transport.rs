@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
+use reqwest::ClientBuilder;
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
 
 use super::event::Event;
@@ -54,18 +55,26 @@ pub struct Transport {
 
 impl Default for Transport {
     fn default() -> Self {
-        // Another part of the process may have installed it already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let http = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            // A key must not follow a redirect to another host.
-            .redirect(reqwest::redirect::Policy::none())
-            .user_agent(concat!("skein/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| causes(&error));
+        let http = http_client(|builder| {
+            builder
+                .connect_timeout(CONNECT)
+                .read_timeout(SILENCE)
+                // A key must not follow a redirect to another host.
+                .redirect(reqwest::redirect::Policy::none())
+                .user_agent(concat!("skein/", env!("CARGO_PKG_VERSION")))
+        });
         Self { http }
     }
+}
+
+/// An HTTP client. On a machine without certificates of authorities it still speaks plain HTTP, and trusts no other.
+pub fn http_client(configure: impl Fn(ClientBuilder) -> ClientBuilder) -> Result<reqwest::Client, String> {
+    // Another part of the process may have installed it already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    configure(reqwest::Client::builder()).build().or_else(|error| {
+        tracing::warn!(error = causes(&error), "https endpoints can't be verified on this machine");
+        configure(reqwest::Client::builder()).tls_certs_only([]).build().map_err(|error| causes(&error))
+    })
 }
 
 /// An answer as it comes.
