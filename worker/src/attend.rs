@@ -74,10 +74,13 @@ async fn due(context: &Context, session: DocumentId) -> Option<Work> {
 
 /// One piece of work, from claim to release. `false`: not ours, or not now.
 async fn one(context: &Context, session: DocumentId, seen: &watch::Receiver<Seen>, work: Work) -> bool {
-    if !context.settings.serves(work.model.as_deref()) {
+    let link = &context.link;
+    if let Some(model) = &work.model
+        && !context.settings.serves(Some(model))
+        && offered(link, model)
+    {
         return false;
     }
-    let link = &context.link;
     let Some(highest) = link.read(|device, _| device.session(session).ok().map(highest_epoch)) else { return false };
     let Some((lease, heads)) = Lease::claim(link, session, highest, seen.clone()).await else { return false };
     let holds = link.client().until(OPENING, |device, _| device.holds(session, &heads).then_some(())).await;
@@ -95,7 +98,7 @@ async fn one(context: &Context, session: DocumentId, seen: &watch::Receiver<Seen
         lease.release();
         return false;
     };
-    match Beginning::of(context, session, &work, &conversation, &found, lease.epoch).await {
+    match Beginning::of(context, &work, &found, lease.epoch).await {
         Some(beginning) => beginning.begin(context, session, seen, lease, work, conversation).await,
         None => {
             lease.release();
@@ -120,14 +123,7 @@ struct Beginning {
 
 impl Beginning {
     /// `None`: another worker offers the model that this one lacks.
-    async fn of(
-        context: &Context,
-        session: DocumentId,
-        work: &Work,
-        conversation: &Conversation,
-        found: &Session,
-        epoch: Epoch,
-    ) -> Option<Self> {
+    async fn of(context: &Context, work: &Work, found: &Session, epoch: Epoch) -> Option<Self> {
         let link = &context.link;
         let (agent_id, agent) = agent(link, found).await;
         let last = found.runs.values().flatten().filter(|run| !run.answers.is_empty()).max_by_key(|run| run.epoch);
@@ -177,7 +173,6 @@ impl Beginning {
             error: None,
             by: Vec::new(),
         };
-        let _ = (session, conversation);
         Some(Self { run, model, preamble, tools })
     }
 

@@ -24,6 +24,8 @@ use crate::tools::Toolbox;
 /// [`LONGEST`].
 const AGAIN: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(60);
+/// A model that no worker offers may be on its way (a worker restarts); after so long its turn fails.
+const UNSERVED: Duration = Duration::from_secs(10);
 /// The most sessions attended to at a time; others wait their turn.
 const MOST: usize = 64;
 /// How often it is looked who waits for that.
@@ -79,6 +81,7 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
         tasks: HashMap::new(),
         busy: BTreeSet::new(),
         again: BTreeMap::new(),
+        unserved: BTreeMap::new(),
     };
     let mut tick = tokio::time::interval(TICK);
     tokio::pin!(shutdown);
@@ -136,6 +139,8 @@ struct Node {
     busy: BTreeSet<DocumentId>,
     /// Sessions where nothing could be done, though something is due: when to look again, and how long was waited.
     again: BTreeMap<DocumentId, (Instant, Duration)>,
+    /// Sessions that need a model that no connected worker offers, since when.
+    unserved: BTreeMap<DocumentId, Instant>,
 }
 
 impl Node {
@@ -189,21 +194,37 @@ impl Node {
         }
     }
 
-    /// Whether the list says that something is due here that this worker can serve.
-    fn has_work(&self, session: DocumentId) -> bool {
-        self.context.link.read(|device, now| {
-            let Some(summary) = device.summary(now, session) else { return false };
+    /// Whether the list says that something is due here that is this worker's to do: what it can serve, and after a
+    /// while what nobody can, so that it ends with a reason instead of waiting for ever.
+    fn has_work(&mut self, session: DocumentId) -> bool {
+        let settings = &self.context.settings;
+        let due = self.context.link.read(|device, now| {
+            let summary = device.summary(now, session)?;
             let (leases, _) = device.leases(session);
             if summary.deleted_at.is_some() || leases.live.is_some() {
-                return false;
+                return None;
             }
             let streams = summary.beneath.unwrap_or(summary.status) == Status::Streaming;
-            match &summary.work {
-                Some(due) => self.context.settings.serves(due.model.as_deref()),
+            let model = match summary.work {
+                Some(due) => due.model,
                 // The list has not heard yet that its lease has run out.
-                None => streams,
+                None if streams => None,
+                None => return None,
+            };
+            let offered =
+                device.offers().iter().any(|offer| offer.models.iter().any(|one| Some(one) == model.as_ref()));
+            Some((settings.serves(model.as_deref()), offered))
+        });
+        match due {
+            Some((false, false)) => {
+                let since = *self.unserved.entry(session).or_insert_with(Instant::now);
+                since.elapsed() >= UNSERVED
             }
-        })
+            due => {
+                self.unserved.remove(&session);
+                due.is_some_and(|(serves, _)| serves)
+            }
+        }
     }
 
     fn attend(&mut self, session: DocumentId) {
@@ -239,6 +260,8 @@ impl Node {
         let now = Instant::now();
         let due: BTreeSet<DocumentId> =
             self.again.iter().filter(|(_, (at, _))| *at <= now).map(|(session, _)| *session).collect();
+        let unserved = self.unserved.iter().filter(|(_, since)| since.elapsed() >= UNSERVED);
+        let due: BTreeSet<DocumentId> = unserved.map(|(session, _)| *session).chain(due).collect();
         for session in due {
             if !self.has_work(session) {
                 self.again.remove(&session);
