@@ -2,9 +2,9 @@ import { expect, test } from 'vitest';
 import { deviceName, kindOf, secretOf } from './secret';
 
 test('a code and a token are told apart', () => {
-  expect(kindOf('7QK4-M2XD')).toBe('code');
+  expect(kindOf('6eeU200IHNA6CDOD2xm76Q')).toBe('code');
   expect(kindOf('skein_0123456789abcdefghijklmnop')).toBe('token');
-  expect(kindOf(' ')).toBeNull();
+  expect(kindOf('skei')).toBeNull();
 });
 
 test('a whole sign-in link may be pasted', () => {

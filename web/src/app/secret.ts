@@ -1,10 +1,9 @@
 // What someone typed at sign-in, and what this device calls itself at the relay.
 
-/** A pairing code is short and typed by hand; a token is long. Null while there is nothing to tell them by. */
+/** The relay's tokens begin with its name; anything else is a pairing code. Null while there is nothing to tell them by. */
 export function kindOf(secret: string): 'code' | 'token' | null {
-  const bare = secret.trim().replace(/[-\s]/g, '');
-  if (bare.length < 4) return null;
-  return bare.length <= 16 ? 'code' : 'token';
+  if (secret.length < 6) return null;
+  return secret.startsWith('skein_') ? 'token' : 'code';
 }
 
 /** The code of a sign-in link, if a whole link was pasted; else what was typed. */
