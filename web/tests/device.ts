@@ -60,7 +60,7 @@ export class Device {
     if (fields.agent !== undefined) await dialog.getByRole('combobox', { name: 'Agent' }).selectOption({ label: fields.agent });
     if (fields.name !== undefined) await dialog.getByRole('textbox', { name: 'Name' }).fill(fields.name);
     await dialog.getByRole('button', { name: 'Create' }).click();
-    await expect(page.getByRole('textbox', { name: 'Message' })).toBeVisible();
+    await expect(page.getByRole('textbox', { name: 'Message', exact: true })).toBeVisible();
   }
 
   /** Opens a session from the list of all. */
@@ -71,7 +71,7 @@ export class Device {
   }
 
   async send(text: string): Promise<void> {
-    const box = this.page.getByRole('textbox', { name: 'Message' });
+    const box = this.page.getByRole('textbox', { name: 'Message', exact: true });
     await box.fill(text);
     await box.press('Enter');
     await expect(box).toHaveValue('');
@@ -107,7 +107,7 @@ export class Device {
 
   /** Nothing is under way any more. */
   async rest(): Promise<void> {
-    await expect(this.page.getByRole('button', { name: 'Pause' })).toHaveCount(0);
+    await expect(this.page.getByRole('button', { name: 'Pause', exact: true })).toHaveCount(0);
     await expect(this.activity).toHaveCount(0);
   }
 

@@ -82,11 +82,11 @@ test('by keyboard: new, rename, back, and a draft that stays with its session', 
   await page.keyboard.press('Escape');
   await expect(dialog).toHaveCount(0);
   await desk.create({ name: 'Drafted' });
-  await page.getByRole('textbox', { name: 'Message' }).fill('Half a thought');
+  await page.getByRole('textbox', { name: 'Message', exact: true }).fill('Half a thought');
   await page.reload();
-  await expect(page.getByRole('textbox', { name: 'Message' })).toHaveValue('Half a thought');
-  await page.getByRole('textbox', { name: 'Message' }).press('Shift+Enter');
-  await expect(page.getByRole('textbox', { name: 'Message' })).toHaveValue('Half a thought\n');
+  await expect(page.getByRole('textbox', { name: 'Message', exact: true })).toHaveValue('Half a thought');
+  await page.getByRole('textbox', { name: 'Message', exact: true }).press('Shift+Enter');
+  await expect(page.getByRole('textbox', { name: 'Message', exact: true })).toHaveValue('Half a thought\n');
   await desk.heading.click();
   await page.keyboard.press('r');
   await page.getByRole('textbox', { name: 'Session name' }).fill('Renamed by key');

@@ -3,6 +3,9 @@
 import { wordsOf } from './device';
 import { expect, test } from './test';
 
+// Slow enough that the second device comes while it streams.
+test.use({ speed: 40 });
+
 const whole = 'That was the whole of it. To talk to a real model, name one in skein.toml.';
 
 test('two browsers see the same stream', async ({ desk, laptop }) => {
@@ -11,7 +14,7 @@ test('two browsers see the same stream', async ({ desk, laptop }) => {
   for (const device of [desk, laptop]) {
     await expect(device.activity).toHaveText(/^(Thinking|Writing|Waiting)/);
     await expect(device.answers.last()).toContainText('so that you can watch it stream');
-    await expect(device.page.getByRole('button', { name: 'Pause' })).toBeVisible();
+    await expect(device.page.getByRole('button', { name: 'Pause', exact: true })).toBeVisible();
   }
   for (const device of [desk, laptop]) await expect(device.answers.last()).toContainText(whole);
   expect(await wordsOf(laptop.answers.last())).toBe(await wordsOf(desk.answers.last()));
@@ -34,9 +37,9 @@ test('a reload in the middle loses nothing and doubles nothing', async ({ desk, 
 test('a pause keeps what came, continue goes on, nothing is said twice', async ({ desk }) => {
   await desk.create({ name: 'Paused', message: 'A third long one' });
   await expect(desk.answers.last()).toContainText('A skein is a length of thread');
-  await desk.page.getByRole('textbox', { name: 'Message' }).press('Escape');
+  await desk.page.getByRole('textbox', { name: 'Message', exact: true }).press('Escape');
   await expect(desk.log).toContainText('Paused by You');
-  await expect(desk.page.getByRole('button', { name: 'Pause' })).toHaveCount(0);
+  await expect(desk.page.getByRole('button', { name: 'Pause', exact: true })).toHaveCount(0);
   const kept = await wordsOf(desk.answers.last());
   expect(kept).toContain('A skein is a length of thread');
   await desk.page.getByRole('button', { name: 'Continue' }).first().click();
@@ -50,7 +53,7 @@ test('a pause keeps what came, continue goes on, nothing is said twice', async (
 
 test('a message written while an answer streams waits behind it', async ({ desk }) => {
   await desk.create({ name: 'Queue', message: 'One more long one' });
-  await expect(desk.page.getByRole('button', { name: 'Pause' })).toBeVisible();
+  await expect(desk.page.getByRole('button', { name: 'Pause', exact: true })).toBeVisible();
   await desk.send('And then a short one');
   const queue = desk.page.getByRole('list', { name: 'Queued messages' });
   await expect(queue).toContainText('after this answer');

@@ -9,7 +9,7 @@ test('a call that asks runs after Allow once', async ({ desk }) => {
   await expect(call).toContainText('nobody@example.org');
   await expect(desk.activity).toContainText('Waiting: for your decision');
   await expect(desk.page.getByRole('button', { name: 'Deny and send' })).toBeVisible();
-  await expect(desk.page.getByRole('button', { name: 'Pause' })).toHaveCount(0);
+  await expect(desk.page.getByRole('button', { name: 'Pause', exact: true })).toHaveCount(0);
   await call.getByRole('button', { name: 'Allow once' }).click();
   await expect(call).toContainText('done');
   await expect(desk.answers.last()).toContainText('was approved');
@@ -38,7 +38,7 @@ test('two calls in one turn: one runs by itself, its input and result unfold', a
 test('a message instead of a decision answers the call with it', async ({ desk }) => {
   await desk.create({ name: 'Overruled', message: 'Please approve' });
   await expect(desk.activity).toContainText('Waiting: for your decision');
-  await desk.page.getByRole('textbox', { name: 'Message' }).fill('Leave it');
+  await desk.page.getByRole('textbox', { name: 'Message', exact: true }).fill('Leave it');
   await desk.page.getByRole('button', { name: 'Deny and send' }).click();
   await expect(desk.answers.last()).toContainText('no language model is configured yet');
   await expect(desk.page.getByRole('group', { name: 'Tool call: demo_send' })).toContainText(/cancelled|denied/);
@@ -49,7 +49,6 @@ test('a failed turn shows the reason, and can be tried again', async ({ desk }) 
   const block = desk.page.getByRole('alert');
   await expect(block).toContainText('failing as it was asked to');
   await block.getByRole('button', { name: 'Retry' }).click();
-  await expect(desk.page.getByRole('button', { name: 'Pause' }).or(block)).toBeVisible();
   await expect(block).toContainText('failing as it was asked to');
   await desk.page.getByRole('navigation', { name: 'Workspace' }).getByRole('link', { name: 'Sessions' }).click();
   await expect(desk.page.getByRole('listitem').filter({ hasText: 'Failing' })).toContainText('Failed');

@@ -11,6 +11,8 @@ export class Rows {
   readonly workspace = new Workspace();
   #sync = $state.raw<SyncRow>({ state: 'connecting', changes: 0, lastContact: null, reason: null });
   #open = $state.raw<ConversationRows | null>(null);
+  /** The same, not as a signal: while a component goes, signals still read as they were before. */
+  #latest: ConversationRows | null = null;
   #onfault: (fault: Fault) => void;
 
   constructor(onfault: (fault: Fault) => void) {
@@ -27,8 +29,15 @@ export class Rows {
   }
 
   /** Starts an empty conversation; patches of any other session are dropped from now on. */
-  watch(session: DocumentId | null): void {
-    this.#open = session === null ? null : new ConversationRows(session);
+  begin(session: DocumentId): ConversationRows {
+    const rows = new ConversationRows(session);
+    this.#open = this.#latest = rows;
+    return rows;
+  }
+
+  /** No conversation is on the screen, unless another one is already. */
+  end(rows: ConversationRows): void {
+    if (this.#latest === rows) this.#open = this.#latest = null;
   }
 
   /** Puts a batch into the tables in one pass, so that the screen changes once. */
