@@ -75,9 +75,13 @@ impl Database {
     /// Opens or makes the database in `path`.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<(Self, Option<Damage>), StoreError> {
         let failed = |reason: String| StoreError::Open { path: path.to_owned(), reason };
+        let counted = read_count(path);
         let first = match std::fs::exists(path.join(DAMAGED)) {
             Ok(true) => Err("it was found damaged while running".to_owned()),
-            _ => Open::new(path, cache_bytes).and_then(|open| open.read_whole().map(|()| open)),
+            _ => Open::new(path, cache_bytes).and_then(|open| match open.read_whole().and_then(|()| open.count())? {
+                0 if counted > 0 => Err(format!("nothing is left of {counted} writes")),
+                _ => Ok(open),
+            }),
         };
         let (open, mut damage) = match first {
             Ok(open) => (open, None),
@@ -88,7 +92,7 @@ impl Database {
                 (Open::new(path, cache_bytes).map_err(failed)?, Some(Damage::MovedAside(aside)))
             }
         };
-        let (count, counted) = (open.count().map_err(failed)?, read_count(path));
+        let count = open.count().map_err(failed)?;
         if damage.is_none() && count < counted {
             damage = Some(Damage::Lost { path: path.to_owned(), lost: counted - count, of: counted });
         }
@@ -104,7 +108,7 @@ impl Database {
             cache_bytes,
             open: RwLock::new(Some(open)),
             dead: Mutex::new(None),
-            commits: Mutex::new(count.max(counted)),
+            commits: Mutex::new(if damage.is_none() { count.max(counted) } else { count }),
         };
         Ok((database, damage))
     }
