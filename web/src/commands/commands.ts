@@ -7,7 +7,7 @@ import { words } from '../words/en';
 import { format, noFilters } from './address';
 import type { App } from './context.svelte';
 import { beside, focused, focusSearch, focusSession } from './focus';
-import { archive, command, restore } from './session';
+import { archive, pause, restore } from './session';
 
 export interface Command {
   readonly id: string;
@@ -56,7 +56,7 @@ export const commands = [
   { id: 'go.sessions', keys: 'g s', label: words.goSessions, when: always, run: (app) => app.address.go('#/') },
   { id: 'go.archive', keys: 'g a', label: words.goArchive, when: always, run: (app) => app.address.go('#/archive') },
   { id: 'help', keys: '?', label: words.shortcuts, when: always, run: (app) => (app.helping = true) },
-  { id: 'escape', keys: 'Escape', label: words.closeOrPause, when: streams, run: pause },
+  { id: 'escape', keys: 'Escape', label: words.closeOrPause, when: streams, run: stop },
 ] as const satisfies readonly Command[];
 
 export type CommandId = (typeof commands)[number]['id'];
@@ -70,8 +70,8 @@ function streams(app: App): boolean {
   return writes(app) && !layerOpen() && !app.drawer && app.rows.open?.head?.status === 'STREAMING';
 }
 
-function pause(app: App): void {
-  if (app.session) void command(app, app.session, { type: 'pause' });
+function stop(app: App): void {
+  if (app.session) void pause(app, app.session);
 }
 
 function move(app: App, step: 1 | -1): void {

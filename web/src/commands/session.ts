@@ -60,6 +60,11 @@ export async function restore(app: App, id: DocumentId, undoes = false): Promise
   app.toasts.show(words.restoredOne(nameOf(app, id)), { label: words.undo, run: () => void archive(app, id, true) });
 }
 
+/** Stops what streams; without a link the stop waits, and says so. */
+export async function pause(app: App, id: DocumentId): Promise<void> {
+  if ((await command(app, id, { type: 'pause' })) && app.rows.sync.state === 'offline') app.toasts.show(words.pauseWaits);
+}
+
 /** Takes a queued message back; undo writes it again, at the end of the queue. */
 export async function removeQueued(app: App, id: DocumentId, message: string, text: string): Promise<void> {
   if (!(await command(app, id, { type: 'remove', message }))) return;

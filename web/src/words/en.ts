@@ -7,7 +7,6 @@ import { counted } from './plural';
 export const words = {
   app: 'Skein',
   skipToContent: 'Skip to the content',
-  skipToConversation: 'Skip to the conversation',
   close: 'Close',
   cancel: 'Cancel',
   undo: 'Undo',
@@ -132,12 +131,10 @@ export const words = {
   restoredOne: (name: string) => `Restored ${name}`,
   renamedTo: (name: string) => `Renamed to ${name}`,
   removedMessage: 'Removed a queued message',
-  created: 'Created a session',
 
   // A session
   renameSession: 'Rename session',
   namedBy: { default: 'Not named yet', auto: 'Named by the agent', user: 'Named by a person' },
-  agentIs: (name: string) => `Agent: ${name}`,
   costIs: (cost: string) => `Cost: ${cost}`,
   cost: 'Cost',
   sessionMenu: 'Session menu',
@@ -171,6 +168,7 @@ export const words = {
 
   // Approval
   asks: (tool: string) => `Run ${tool} with this input.`,
+  asksAgain: (tool: string) => `The worker was lost while ${tool} ran: it may have happened. Run it again with this input.`,
   allowOnce: 'Allow once',
   allowForSession: 'Allow for this session',
   deny: 'Deny',
