@@ -11,7 +11,7 @@ use std::time::Duration;
 use skein_client::{Client, ClientConfig};
 use skein_engine::ids::DocumentId;
 use skein_engine::session::command::{Done, NewSession};
-use skein_engine::session::conversation::{Content, Conversation, Status, TurnState};
+use skein_engine::session::conversation::{Content, Conversation, Status};
 use skein_engine::session::{Command, Summary};
 use skein_relay::{Relay, RelayConfig};
 use skein_worker::{Settings, WorkerConfig};
@@ -122,9 +122,9 @@ impl Stage {
     /// Waits for a status with nothing queued.
     pub async fn settled(&self, session: DocumentId, status: Status) -> Conversation {
         self.until(session, &format!("{status:?}"), |conversation| {
-            // A turn whose worker was lost is neither: it will be taken up again.
-            let lost = conversation.turns.iter().any(|turn| turn.state == TurnState::Lost);
-            let idle = conversation.queued.is_empty() && !conversation.turns.is_empty() && !lost;
+            // Lease and document come over two sockets: a turn has settled when its end stands in the document.
+            let ended = conversation.turns.iter().all(|turn| turn.ended_at.is_some());
+            let idle = conversation.queued.is_empty() && !conversation.turns.is_empty() && ended;
             (idle && conversation.status == status).then(|| conversation.clone())
         })
         .await
