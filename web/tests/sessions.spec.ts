@@ -99,6 +99,7 @@ test('by keyboard: new, rename, back, and a draft that stays with its session', 
 });
 
 test('no page breaks the rules for screen readers', async ({ desk }) => {
+  test.slow();
   const look = async () => {
     const { violations } = await new AxeBuilder({ page: desk.page }).withTags(['wcag2a', 'wcag2aa']).analyze();
     expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map((node) => node.html).join(' ')}`)).toEqual([]);
