@@ -6,15 +6,17 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use skein_client::{Client, ClientConfig};
+use skein_client::{Client, ClientConfig, Link};
 use skein_engine::ids::DocumentId;
 
 use crate::args::Place;
 use crate::failure::Failure;
 use crate::print;
 
-/// A relay that doesn't answer within this time is taken for absent.
+/// A relay that can't be reached within this time is taken for absent.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// One that is just answering is given this time more: it is there, but busy.
+const MORE_PATIENCE: Duration = Duration::from_secs(8);
 
 /// A replica, and whether its relay is there.
 pub(crate) struct Opened {
@@ -41,7 +43,11 @@ impl Place {
             offline,
         })
         .await?;
-        let connected = match client.connected(PATIENCE).await {
+        let mut link = client.connected(PATIENCE).await;
+        if link.is_err() && client.link() == Link::Connecting {
+            link = client.connected(MORE_PATIENCE).await;
+        }
+        let connected = match link {
             Ok(()) => true,
             Err(problem) if problem.is_final && !offline => return Err(problem.into()),
             Err(problem) => {

@@ -58,6 +58,15 @@ pub(crate) struct Connection {
     pub(crate) hang_up: Option<oneshot::Sender<Problem>>,
 }
 
+impl Connection {
+    fn hang_up(&mut self, why: Problem) {
+        if let Some(hang_up) = self.hang_up.take() {
+            // Its task may be ending by itself.
+            let _ = hang_up.send(why);
+        }
+    }
+}
+
 pub(crate) struct Shared {
     device: Mutex<Device>,
     pub(crate) jobs: mpsc::UnboundedSender<Job>,
@@ -134,8 +143,8 @@ impl Shared {
 
     /// Queues a message, if its connection still stands.
     pub(crate) fn send(&self, number: u64, path: Path, message: Bytes) {
-        let connection = self.connection();
-        let Some(connection) = connection.as_ref().filter(|connection| connection.number == number) else { return };
+        let mut connection = self.connection();
+        let Some(connection) = connection.as_mut().filter(|connection| connection.number == number) else { return };
         let waiting = connection.waiting.fetch_add(message.len(), std::sync::atomic::Ordering::Relaxed);
         let queue = match path {
             Path::Sync => &connection.sync,
@@ -144,18 +153,15 @@ impl Shared {
         // A closed queue belongs to a connection that is just ending.
         let _ = queue.send(message);
         if waiting > MAX_WAITING {
-            drop(connection);
-            self.hang_up(number, Problem::passing("the relay does not take what is sent to it"));
+            connection.hang_up(Problem::passing("the relay does not take what is sent to it"));
         }
     }
 
     /// Ends a connection, if it still stands.
     pub(crate) fn hang_up(&self, number: u64, why: Problem) {
         let mut connection = self.connection();
-        let connection = connection.as_mut().filter(|connection| connection.number == number);
-        if let Some(hang_up) = connection.and_then(|connection| connection.hang_up.take()) {
-            // Its task may be ending by itself.
-            let _ = hang_up.send(why);
+        if let Some(connection) = connection.as_mut().filter(|connection| connection.number == number) {
+            connection.hang_up(why);
         }
     }
 
