@@ -87,6 +87,9 @@ const commands = {
   },
 };
 
+// A stock client takes what it hasn't found within a second for unavailable, if it isn't connected by then.
+if (!adapter.remotePeerId) await new Promise((resolve) => adapter.once("peer-candidate", resolve));
+
 for await (const line of createInterface({ input: process.stdin })) {
   const question = JSON.parse(line);
   let answer;

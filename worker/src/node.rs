@@ -104,6 +104,10 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
                 {
                     break Err(WorkerError::Relay(problem.to_string()));
                 }
+                // The relay may have greeted the replica before its notices were listened to.
+                if let Err(error) = node.greet() {
+                    break Err(error);
+                }
                 node.look_again();
             }
         }
@@ -148,7 +152,10 @@ impl Node {
         match event {
             Event::Notice(Notice::Summary(session)) => self.consider(*session),
             Event::Notice(Notice::Workspace | Notice::Sync) => return self.greet(),
-            Event::Missed => self.consider_all(),
+            Event::Missed => {
+                self.consider_all();
+                return self.greet();
+            }
             Event::Notice(_) => {}
         }
         Ok(())
