@@ -26,6 +26,8 @@ parameters.port = int(sys.argv[1]) if len(sys.argv) > 1 else 0
 parameters.n_ctx = 8192
 parameters.n_parallel = 2
 parameters.use_jinja = True
+# So small a model doesn't always find an end.
+parameters.n_predict = 256
 # Two threads spin against each other as soon as anything else runs, and are then many times slower than one.
 parameters.cpuparams.n_threads = 1
 

@@ -21,8 +21,13 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Awaits `future`; ends the test if `what` takes longer than [`PATIENCE`].
 pub async fn within<F: Future>(what: &str, future: F) -> F::Output {
-    match tokio::time::timeout(PATIENCE, future).await {
+    within_time(PATIENCE, what, future).await
+}
+
+/// The same with a limit of its own.
+pub async fn within_time<F: Future>(limit: Duration, what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(limit, future).await {
         Ok(output) => output,
-        Err(_) => panic!("{what} took longer than {PATIENCE:?}"),
+        Err(_) => panic!("{what} took longer than {limit:?}"),
     }
 }

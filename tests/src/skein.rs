@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
-use crate::within;
+use crate::{PATIENCE, within, within_time};
 
 /// The binary: `SKEIN_BIN`, else what `cargo xtask build` made.
 pub fn binary() -> PathBuf {
@@ -157,10 +157,16 @@ impl Skein {
         command
     }
 
-    /// Runs `skein …` as the owner; it must succeed. Returns what it printed.
+    /// Runs `skein session …` as the owner; it must succeed. Returns what it printed.
     pub async fn session(&self, arguments: &[&str]) -> String {
+        self.session_within(PATIENCE, arguments).await
+    }
+
+    /// The same with a limit of its own.
+    pub async fn session_within(&self, limit: Duration, arguments: &[&str]) -> String {
         let shown = format!("skein session {}", arguments.join(" "));
-        let output = within(&shown, self.command().arg("session").args(arguments).output()).await.unwrap();
+        let output = self.command().arg("session").args(arguments).output();
+        let output = within_time(limit, &shown, output).await.unwrap();
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{shown} ended with {}: {said}\nserver: {}", output.status, self.home.log());
         String::from_utf8(output.stdout).unwrap()

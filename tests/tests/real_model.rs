@@ -8,11 +8,15 @@
 
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::time::Duration;
 
 use skein_tests::skein::Home;
 use skein_tests::within;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+
+/// Longest that an answer of at most 256 tokens takes: a busy core makes some 5 a second.
+const ANSWER: Duration = Duration::from_secs(110);
 
 /// llama.cpp's server, with its model loaded.
 struct ModelServer {
@@ -65,9 +69,9 @@ async fn converse(model: &ModelServer, kind: &str) {
     let skein = home.serve().await;
     let made = skein.session_json(&["new", "--name", "A real model", "--message", "Name three colours."]).await;
     let id = made["id"].as_str().unwrap();
-    skein.session(&["wait", id, "--timeout", "120"]).await;
+    skein.session_within(ANSWER, &["wait", id, "--timeout", "100"]).await;
     skein.session(&["send", id, "And one more?"]).await;
-    skein.session(&["wait", id, "--timeout", "120"]).await;
+    skein.session_within(ANSWER, &["wait", id, "--timeout", "100"]).await;
 
     let shown = skein.session_json(&["show", id]).await;
     println!("{}", skein.session(&["show", id]).await);

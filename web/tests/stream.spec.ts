@@ -45,6 +45,9 @@ test('a pause keeps what came, continue goes on, nothing is said twice', async (
   await desk.page.getByRole('button', { name: 'Continue' }).first().click();
   await expect(desk.answers.last()).toContainText(whole);
   await desk.rest();
+  // What is far outside the window isn't drawn: a window so tall holds all of it.
+  await desk.page.setViewportSize({ width: 1280, height: 6000 });
+  await expect(desk.log).toContainText('Thread');
   const said = (await Promise.all((await desk.answers.all()).map(wordsOf))).join(' ');
   for (const once of ['Thread', 'so that you can watch it stream', 'A skein is a length of thread', 'Line 12 of twelve', whole]) {
     expect(said.split(once).length, once).toBe(2);
