@@ -73,11 +73,8 @@ async fn start(arguments: &ServeArgs, config: Config) -> Result<Relay, Failure> 
         ..RelayConfig::new(arguments.listen, &arguments.data)
     };
     let relay = skein_relay::start(relay).await.map_err(|error| Failure::new(error.to_string()))?;
-    if let Some(path) = relay.moved_aside() {
-        let path = path.display();
-        print::remark(&format!(
-            "the stored changes could not be read and were moved to {path}: devices bring back what they hold"
-        ));
+    for damage in relay.damage() {
+        print::remark(&damage);
     }
     let kept = Kept::of(&format!("http://{}", local(&relay)));
     let left = kept.map(|kept| kept.keep(relay.owner_token(), relay.workspace_document()));

@@ -327,12 +327,18 @@ impl Projector {
 
     /// Sets aside what was being built each time that the process died.
     fn after_a_crash(&mut self) {
-        if let Some((key, deaths)) = self.note.read()
-            && deaths >= DEATHS
-        {
+        let Some((key, deaths)) = self.note.read() else { return };
+        if deaths >= DEATHS {
             self.set_aside(&key, "the relay died while reading it");
-            self.note.clear();
+            return self.note.clear();
         }
+        // Before any other, or that one's note would take the place of this one's count.
+        self.note.begin(&key);
+        if catch_unwind(AssertUnwindSafe(|| self.derive(&key, News::default()))).is_err() {
+            self.set_aside(&key, "reading it panicked");
+            self.kept.remove(&key);
+        }
+        self.note.done();
     }
 }
 

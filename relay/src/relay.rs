@@ -47,7 +47,7 @@ pub struct Relay {
     owner: Member,
     owner_token: String,
     worker_token: PathBuf,
-    damage: Option<Damage>,
+    damage: Vec<Damage>,
     parts: Parts,
     // Held as long as the relay runs.
     _lock: File,
@@ -168,17 +168,17 @@ impl Relay {
         tokio::task::spawn_blocking(minting).await.map_err(|error| RelayError::Workspace(error.to_string()))?
     }
 
-    /// Where a broken store was moved to at this start, if one was: a new one was begun, and devices fill it again.
-    pub fn moved_aside(&self) -> Option<&Path> {
-        match &self.damage {
-            Some(Damage::MovedAside(path)) => Some(path),
-            _ => None,
-        }
+    /// What this start found wrong with its stores, a sentence each for whoever runs the relay.
+    pub fn damage(&self) -> impl Iterator<Item = String> {
+        self.damage.iter().map(Damage::to_string)
     }
 
-    /// What this start found wrong with the store, in one sentence for whoever runs the relay.
-    pub fn damage(&self) -> Option<String> {
-        self.damage.as_ref().map(Damage::to_string)
+    /// Where broken stores were moved to at this start: new ones were begun, and devices fill them again.
+    pub fn moved_aside(&self) -> impl Iterator<Item = &Path> {
+        self.damage.iter().filter_map(|damage| match damage {
+            Damage::MovedAside(path) => Some(path.as_path()),
+            Damage::Lost { .. } => None,
+        })
     }
 
     /// Waits until a part of the relay has failed, which none should: the process is better started anew.
@@ -249,7 +249,7 @@ struct Opened {
     workspace: Workspace,
     owner: Member,
     owner_token: String,
-    damage: Option<Damage>,
+    damage: Vec<Damage>,
 }
 
 impl Opened {
@@ -280,7 +280,7 @@ impl Opened {
                 _ => accounts.writer(principal),
             })?;
         }
-        let damage = log_damage.or(ledger_damage);
+        let damage: Vec<Damage> = log_damage.into_iter().chain(ledger_damage).collect();
         Ok(Self { accounts, log, ledger, blobs, workspace, owner, owner_token, damage })
     }
 }

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -37,6 +38,8 @@ pub struct Database {
     open: RwLock<Option<Open>>,
     /// When a write failed, or reopening was last tried.
     dead: Mutex<Option<(Instant, String)>>,
+    /// Nobody wants it open any more.
+    closed: AtomicBool,
     /// The number of the last commit.
     commits: Mutex<u64>,
 }
@@ -108,6 +111,7 @@ impl Database {
             cache_bytes,
             open: RwLock::new(Some(open)),
             dead: Mutex::new(None),
+            closed: AtomicBool::new(false),
             commits: Mutex::new(if damage.is_none() { count.max(counted) } else { count }),
         };
         Ok((database, damage))
@@ -162,6 +166,7 @@ impl Database {
 
     /// Makes everything durable and lets go of the files. Later calls fail with [`StoreError::Closed`].
     pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
         let open = self.open.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(open) = open else { return };
         let closed = catch_unwind(AssertUnwindSafe(move || {
@@ -205,8 +210,11 @@ impl Database {
         }
         *since = Instant::now();
         let mut guard = self.open.write().unwrap_or_else(PoisonError::into_inner);
-        let Some(old) = guard.take() else { return Err(StoreError::Closed) };
-        // Dropping what is write-dead may panic; the new one is opened either way.
+        if self.closed.load(Ordering::SeqCst) {
+            return Err(StoreError::Closed);
+        }
+        // Dropping what is write-dead may panic; the new one is opened either way. After a try that failed there is none.
+        let old = guard.take();
         let _ = catch_unwind(AssertUnwindSafe(move || drop(old)));
         match Open::new(&self.path, self.cache_bytes) {
             Ok(open) => {
@@ -311,6 +319,26 @@ mod tests {
         put(&database, b"b", b"2").unwrap();
         assert_eq!(database.dead(), None);
         assert_eq!(database.read(|tree| tree.get(b"a")).unwrap().as_deref(), Some(&b"1"[..]));
+    }
+
+    #[test]
+    fn a_database_that_could_not_be_reopened_is_tried_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, away) = (folder.path().join("log"), folder.path().join("away"));
+        let (database, _) = Database::open(&path, 1 << 20).unwrap();
+        put(&database, b"a", b"1").unwrap();
+        let _ = database.write::<()>(|_| Err(sled::Error::Io(std::io::Error::other("no space left"))));
+        std::fs::rename(&path, &away).unwrap();
+        std::fs::write(&path, "in its place").unwrap();
+        database.dead.lock().unwrap().as_mut().unwrap().0 -= REOPEN_AFTER;
+        assert!(put(&database, b"b", b"2").is_err());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::rename(&away, &path).unwrap();
+        database.dead.lock().unwrap().as_mut().unwrap().0 -= REOPEN_AFTER;
+        put(&database, b"b", b"2").unwrap();
+        assert_eq!(database.read(|tree| tree.get(b"a")).unwrap().as_deref(), Some(&b"1"[..]));
+        database.close();
+        assert!(matches!(put(&database, b"c", b"3"), Err(StoreError::Closed)));
     }
 
     #[test]

@@ -145,7 +145,11 @@ impl Log {
             batch.insert(prefixed(b'u', &document), &number.to_le_bytes());
             touched.insert(key, n + 1);
         }
-        self.0.database.commit(batch)?;
+        if let Err(error) = self.0.database.commit(batch) {
+            // Some of it may stand there all the same: its numbers are taken, so they are read anew.
+            next.retain(|key, _| !touched.contains_key(key));
+            return Err(error);
+        }
         next.extend(touched);
         self.0.group.store(number + 1, Ordering::SeqCst);
         Ok(())
