@@ -3,13 +3,14 @@
 //! In order of reading: [`node`] (follows the catalog), [`attend`] (one session: work, claim, begin), [`turn`] (asks the
 //! model, runs its calls) with [`page`] (what it writes), [`signals`] (what ends it), [`lease`] and [`spending`],
 //! [`naming`]; [`history`] (conversation → prompt) and [`providers`] (models, as pure functions and one transport);
-//! [`config`] and [`price`] (what the operator says), [`tools`], [`overlap`], [`title`], and [`link`] (the relay).
+//! [`config`] and [`price`] (what the operator says), [`tools`], [`large`], [`overlap`], [`title`], and [`link`] (the relay).
 //!
 //! Invariant: a worker holds nothing that a crash would lose; what it knows stands in the document or is asked again.
 
 pub mod attend;
 pub mod config;
 pub mod history;
+pub mod large;
 pub mod lease;
 pub mod link;
 pub mod naming;

@@ -73,6 +73,11 @@ impl<'a> Page<'a> {
         }
     }
 
+    /// The relay that it is written to.
+    pub fn link(&self) -> &'a Link {
+        self.link
+    }
+
     /// More text or reasoning; another kind than before begins another part.
     pub fn say(&mut self, kind: TailKind, text: &str) -> Result<(), DeviceError> {
         if text.is_empty() {
@@ -162,10 +167,21 @@ impl<'a> Page<'a> {
         self.push(Part { kind: PartKind::ToolCall(call), provider: None }).map(drop)
     }
 
-    /// What a call gave.
+    /// What a call gave, in words of ours.
     pub fn result(&mut self, call: &str, content: &str, is_error: bool) -> Result<(), DeviceError> {
+        self.result_of(call, content, is_error, None)
+    }
+
+    /// What a call gave; the whole of it stands in a blob that the relay has.
+    pub fn result_of(
+        &mut self,
+        call: &str,
+        content: &str,
+        is_error: bool,
+        blob: Option<String>,
+    ) -> Result<(), DeviceError> {
         self.end_part(None)?;
-        let kind = PartKind::ToolResult { call: call.into(), content: content.into(), is_error, blob: None };
+        let kind = PartKind::ToolResult { call: call.into(), content: content.into(), is_error, blob };
         self.push(Part { kind, provider: None }).map(drop)
     }
 

@@ -87,7 +87,7 @@ impl Tool for Dice {
         ToolDefinition {
             name: "demo_dice".into(),
             description: "Rolls pretend dice. A harmless demonstration: it runs without asking.".into(),
-            schema: r#"{"type":"object","properties":{"dice":{"type":"integer","minimum":1,"maximum":10},"sides":{"type":"integer","minimum":2,"maximum":100},"seconds":{"type":"integer","minimum":0,"maximum":30}},"required":["dice","sides"]}"#.into(),
+            schema: r#"{"type":"object","properties":{"dice":{"type":"integer","minimum":1,"maximum":20000},"sides":{"type":"integer","minimum":2,"maximum":100},"seconds":{"type":"integer","minimum":0,"maximum":30}},"required":["dice","sides"]}"#.into(),
         }
     }
 
@@ -100,8 +100,8 @@ impl Tool for Dice {
             let input: Value = serde_json::from_str(input).unwrap_or_default();
             let number =
                 |key: &str, most: u64| input.get(key).and_then(Value::as_u64).filter(|n| (1..=most).contains(n));
-            let (Some(dice), Some(sides)) = (number("dice", 10), number("sides", 100)) else {
-                return Outcome::error("demo_dice needs \"dice\" from 1 to 10 and \"sides\" from 2 to 100.");
+            let (Some(dice), Some(sides)) = (number("dice", 20_000), number("sides", 100)) else {
+                return Outcome::error("demo_dice needs \"dice\" from 1 to 20,000 and \"sides\" from 2 to 100.");
             };
             let seconds = input.get("seconds").and_then(Value::as_u64).unwrap_or(0).min(30);
             tokio::time::sleep(std::time::Duration::from_secs(seconds)).await;

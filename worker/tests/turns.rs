@@ -102,6 +102,23 @@ async fn a_tool_runs_and_one_that_asks_waits_for_its_approval() {
     assert_eq!(done.turns.len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_result_is_kept_whole_in_a_blob_with_its_ends_inline() {
+    let stage = Stage::new().await;
+    let _worker = stage.worker(demo(FAST));
+    let session = stage.new_session("large tool").await;
+    let done = stage.settled(session, Status::Active).await;
+    let result = parts(&done).into_iter().find_map(|part| match part {
+        Content::ToolResult { content, blob, is_error: false, .. } => Some((content, blob)),
+        _ => None,
+    });
+    let (content, blob) = result.unwrap();
+    assert!(content.len() < 16 << 10 && content.contains("bytes left out"), "{}", content.len());
+    let whole = stage.blob(&blob.unwrap()).await;
+    assert!(whole.len() > 32 << 10 && whole.ends_with("in total)"), "{}", whole.len());
+    assert!(content.ends_with("in total)"));
+}
+
 /// Waits until the dice roll.
 async fn rolling(stage: &Stage, session: skein_engine::ids::DocumentId) {
     stage

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `tool` | calls `demo_dice`, which runs without asking |
 //! | `slow` | with `tool`: the dice roll for five seconds |
+//! | `large` | with `tool`: 12,000 dice, so that the result goes to a blob |
 //! | `approve` | calls `demo_send`, which asks first, and does nothing but say so |
 //! | `long` | an answer of about 400 words |
 //! | `fail` | fails with a plain reason |
@@ -72,7 +73,7 @@ struct Turn {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Step {
-    Dice { seconds: u32 },
+    Dice { dice: u32, seconds: u32 },
     Send,
 }
 
@@ -99,7 +100,8 @@ impl Turn {
 
     fn steps(&self) -> Vec<Step> {
         let seconds = if self.asks_for("slow") { 5 } else { 0 };
-        let tool = self.asks_for("tool").then_some(Step::Dice { seconds });
+        let dice = if self.asks_for("large") { 12_000 } else { 2 };
+        let tool = self.asks_for("tool").then_some(Step::Dice { dice, seconds });
         tool.into_iter().chain(self.asks_for("approve").then_some(Step::Send)).collect()
     }
 
@@ -109,7 +111,7 @@ impl Turn {
                 .iter()
                 .zip(&self.results)
                 .map(|(step, result)| match (step, result.is_error) {
-                    (Step::Dice { .. }, false) => format!("- `demo_dice` gave: {}", result.content),
+                    (Step::Dice { .. }, false) => format!("- `demo_dice` gave: {}", start_of(&result.content)),
                     (Step::Send, false) => format!("- `demo_send` was **approved**: {}", result.content),
                     (step, true) => format!("- `{}` did **not** run: {}", step.tool(), result.content),
                 })
@@ -126,6 +128,14 @@ impl Turn {
     }
 }
 
+/// A result may be large; the answer quotes its start.
+fn start_of(content: &str) -> String {
+    match content.char_indices().nth(200) {
+        Some((end, _)) => format!("{}…", &content[..end]),
+        None => content.to_owned(),
+    }
+}
+
 impl Step {
     fn tool(self) -> &'static str {
         match self {
@@ -136,8 +146,8 @@ impl Step {
 
     fn input(self) -> String {
         match self {
-            Self::Dice { seconds: 0 } => r#"{"dice":2,"sides":6}"#.into(),
-            Self::Dice { seconds } => format!(r#"{{"dice":2,"sides":6,"seconds":{seconds}}}"#),
+            Self::Dice { dice, seconds: 0 } => format!(r#"{{"dice":{dice},"sides":6}}"#),
+            Self::Dice { dice, seconds } => format!(r#"{{"dice":{dice},"sides":6,"seconds":{seconds}}}"#),
             Self::Send => r#"{"to":"nobody@example.org","text":"Hello from the demo. This is never sent."}"#.into(),
         }
     }
@@ -161,7 +171,7 @@ impl Step {
 
 const SHORT: &str = "This is Skein's **demo model**: no language model is configured yet, and these words are canned.\n\n\
 Write a message with one of these words to see more:\n\n\
-- `tool`: I call a harmless tool (`slow tool`: it takes five seconds)\n\
+- `tool`: I call a harmless tool (`slow tool`: it takes five seconds; `large tool`: it gives a lot)\n\
 - `approve`: I call a tool that asks you first\n\
 - `long`: I write about 400 words\n\
 - `fail`: I fail, so that you see how that looks\n\n\

@@ -10,6 +10,7 @@ use skein_engine::session::model::{CallState, PartKind};
 use skein_engine::wire::ephemeral::ActivityState;
 
 use super::{End, Turn};
+use crate::large::large;
 use crate::page::Drafted;
 use crate::signals::Why;
 use crate::tools::Policy;
@@ -159,7 +160,8 @@ impl Turn<'_> {
         };
         match outcome {
             Ok(outcome) => {
-                self.page.result(id, &outcome.content, outcome.is_error)?;
+                let (content, blob) = self.stow(outcome.content).await;
+                self.page.result_of(id, &content, outcome.is_error, blob)?;
                 Ok(None)
             }
             // Nothing is written without the lease; a worker that stops leaves the call in doubt.
@@ -168,6 +170,16 @@ impl Turn<'_> {
                 self.page.result(id, "This call was stopped before it ended; it may have had effects.", true)?;
                 Ok(Some(why))
             }
+        }
+    }
+
+    /// What of a result stands in the document, and the blob that holds the whole. A blob that can't be stored leaves
+    /// head and tail, and says why.
+    async fn stow(&self, content: String) -> (String, Option<String>) {
+        let Some(large) = large(&content) else { return (content, None) };
+        match self.page.link().put_blob(&large.hash, large.bytes).await {
+            Ok(()) => (large.inline, Some(large.hash)),
+            Err(why) => (format!("{}\n[The whole of it could not be kept: {why}]", large.inline), None),
         }
     }
 }

@@ -97,6 +97,13 @@ impl Stage {
         self.person.act(|device, now| device.create(now, &new)).await.unwrap()
     }
 
+    /// A blob of the relay.
+    pub async fn blob(&self, hash: &str) -> String {
+        let address = format!("{}/blobs/{hash}", self.url);
+        let answer = reqwest::Client::new().get(address).bearer_auth(self.relay.owner_token()).send().await.unwrap();
+        answer.error_for_status().unwrap().text().await.unwrap()
+    }
+
     pub async fn command(&self, session: DocumentId, command: Command) -> Done {
         self.person.act(|device, now| device.command(now, session, &command)).await.unwrap()
     }
