@@ -12,6 +12,9 @@ import { format, type Filters, type Route } from './address';
 /** The page's end of the seam, as much of it as the page uses. A call that can't be done rejects with an `EngineFault`. */
 export type Engine = Pick<Client, 'call' | 'watch' | 'onPatches' | 'onState'>;
 
+/** Longer than the longest pause before an engine is opened again, and the time it takes to start. */
+const quietAfterEndMs = 60_000;
+
 /** The address bar, kept by the app. */
 export interface Address {
   readonly route: Route;
@@ -22,13 +25,15 @@ export class App {
   readonly engine: Engine;
   readonly address: Address;
   readonly toasts = new Toasts();
-  readonly rows = new Rows((fault) => this.#fault(fault));
+  readonly rows = new Rows((fault) => this.#told(fault));
   #creating = $state.raw(false);
   #helping = $state.raw(false);
   #renaming = $state.raw<DocumentId | null>(null);
   #drawer = $state.raw(false);
   #outdated = $state.raw(false);
   #spoken = $state.raw('');
+  /** When the engine last told of its own end. */
+  #ended = Number.NEGATIVE_INFINITY;
 
   constructor(engine: Engine, address: Address) {
     this.engine = engine;
@@ -114,6 +119,16 @@ export class App {
       console.error(reason);
       this.toasts.show(faults.engine);
     }
+  }
+
+  /** What nobody asked for. An engine that ends again soon after its last end has nothing new to say. */
+  #told(fault: Fault): void {
+    if (fault.code === 'engine') {
+      const again = performance.now() - this.#ended < quietAfterEndMs;
+      this.#ended = performance.now();
+      if (again) return;
+    }
+    this.#fault(fault);
   }
 
   #fault(fault: Fault): void {

@@ -1,10 +1,6 @@
 // Short notices with a way back. They wait while the pointer or the focus is on them.
 
-export interface Toast {
-  readonly id: number;
-  readonly text: string;
-  readonly action: { readonly label: string; readonly run: () => void } | null;
-}
+import { add, type Toast } from './notices';
 
 const shownFor = 10_000;
 
@@ -18,9 +14,9 @@ export class Toasts {
   }
 
   show(text: string, action: Toast['action'] = null): void {
-    const id = ++this.#last;
-    this.#list = [...this.#list.slice(-2), { id, text, action }];
-    this.go(id);
+    const { list, shown } = add(this.#list, { id: ++this.#last, text, action });
+    this.#list = list;
+    this.go(shown.id);
   }
 
   /** The time runs (again). */
