@@ -126,13 +126,17 @@ pub struct Head {
     pub reason: Option<Reason>,
     /// As there.
     pub totals: Totals,
+    /// Calls that asked, are decided, and haven't gone on since.
+    pub decided: Vec<String>,
 }
 
 impl Head {
     /// Takes a conversation apart: head, visible messages, queued ones.
     pub fn split(conversation: Conversation) -> (Self, Vec<ShownMessage>, Vec<ShownMessage>) {
-        let Conversation { messages, queued, waiting, turns, front, stops, status, reason, totals, .. } = conversation;
-        (Self { waiting, turns, front, stops, status, reason, totals }, messages, queued)
+        let Conversation { messages, queued, waiting, turns, front, stops, status, reason, totals, decisions, .. } =
+            conversation;
+        let decided = decisions.into_keys().collect();
+        (Self { waiting, turns, front, stops, status, reason, totals, decided }, messages, queued)
     }
 }
 

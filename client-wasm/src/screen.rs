@@ -197,7 +197,7 @@ impl Screen {
 
 #[cfg(test)]
 mod tests {
-    use skein_engine::session::conversation::ShownPart;
+    use skein_engine::session::conversation::{Decision, ShownPart};
     use skein_engine::session::model::Role;
 
     use super::*;
@@ -241,6 +241,20 @@ mod tests {
         assert_eq!(ids_of(screen.conversation(session, conversation(&[a.clone(), b.clone()]))), ["b"]);
         assert_eq!(screen.conversation(session, conversation(&[a.clone(), b.clone()])), None);
         assert_eq!(ids_of(screen.conversation(session, conversation(&[b, a]))), [] as [&str; 0], "order alone");
+    }
+
+    #[test]
+    fn a_decision_crosses_though_no_message_changed() {
+        let session = DocumentId::random();
+        let mut screen = Screen::default();
+        screen.watch(session);
+        screen.conversation(session, conversation(&[]));
+        let decision = Decision::Approved { request: "r".to_owned(), for_session: false };
+        let decided = Conversation { decisions: [("c".to_owned(), decision)].into(), ..conversation(&[]) };
+        match screen.conversation(session, decided) {
+            Some(Patch::Conversation { head, .. }) => assert_eq!(head.decided, ["c"]),
+            other => panic!("no conversation: {other:?}"),
+        }
     }
 
     #[test]

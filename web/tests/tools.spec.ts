@@ -15,6 +15,24 @@ test('a call that asks runs after Allow once', async ({ desk }) => {
   await expect(desk.answers.last()).toContainText('was approved');
 });
 
+test('a decision taken offline waits to be sent, also after a reload', async ({ desk }) => {
+  await desk.create({ name: 'Decided offline', message: 'Please approve' });
+  const call = desk.page.getByRole('group', { name: 'Tool call: demo_send' });
+  await expect(call).toContainText('waiting for approval');
+  await expect(desk.sync).toHaveAccessibleName('Sync: up to date');
+  await desk.page.evaluate(() => navigator.serviceWorker.ready.then(() => undefined));
+  desk.proxy.cut();
+  await expect(desk.sync).toHaveAccessibleName(/^Sync: offline/);
+  await call.getByRole('button', { name: 'Allow once' }).click();
+  await expect(call).toContainText('kept here and sent when the relay answers');
+  await desk.page.reload();
+  await expect(call).toContainText('decided');
+  await expect(call.getByRole('button', { name: 'Allow once' })).toHaveCount(0);
+  await expect(desk.activity).toContainText('Waiting: you are offline');
+  desk.proxy.mend();
+  await expect(desk.answers.last()).toContainText('was approved');
+});
+
 test('a denied call says why to the agent', async ({ desk }) => {
   await desk.create({ name: 'Denied', message: 'Please approve' });
   const call = desk.page.getByRole('group', { name: 'Tool call: demo_send' });

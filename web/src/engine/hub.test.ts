@@ -19,6 +19,7 @@ const conversation = (session: string, order: string[], messages: ShownMessage[]
   session,
   head: {
     waiting: null,
+    decided: [],
     turns: [],
     front: null,
     stops: [],

@@ -37,7 +37,10 @@ export interface Identity {
 }
 
 /** The conversation without its messages: what changes with every document, and is small. */
-export type ConversationHead = Omit<Conversation, 'messages' | 'queued'>;
+export interface ConversationHead extends Omit<Conversation, 'messages' | 'queued'> {
+  /** Calls that asked, are decided, and haven't gone on since: the decision is on its way, or waits for a link. */
+  decided: string[];
+}
 
 /** What the worker tells pages. A patch replaces what it names, whole. */
 export type Patch =

@@ -18,7 +18,7 @@ export function stateOf(row: Stateful): { kind: Kind; words: Words } {
   if (row.status === 'STREAMING') return { kind: 'streaming', words: 'streaming' };
   if (row.status === 'FAILED') return { kind: 'failed', words: 'failed' };
   if (row.status === 'PAUSED') {
-    if (row.reason?.kind === 'approval') return { kind: 'needs', words: 'needsApproval' };
+    if (asks(row)) return { kind: 'needs', words: 'needsApproval' };
     if (row.reason?.kind === 'limit') return { kind: 'needs', words: 'spendLimit' };
     return { kind: 'paused', words: 'paused' };
   }
@@ -28,5 +28,10 @@ export function stateOf(row: Stateful): { kind: Kind; words: Words } {
 /** Only three things may call: an approval, a failure, a spend limit. */
 export function needsYou(row: Stateful): boolean {
   const status: Status = row.status === 'ARCHIVED' ? (row.beneath ?? 'ACTIVE') : row.status;
-  return status === 'FAILED' || (status === 'PAUSED' && (row.reason?.kind === 'approval' || row.reason?.kind === 'limit'));
+  return status === 'FAILED' || (status === 'PAUSED' && (asks(row) || row.reason?.kind === 'limit'));
+}
+
+/** Calls wait for a person. Once all are decided the reason stays until a worker goes on, but names none. */
+export function asks(row: Pick<Stateful, 'reason'>): boolean {
+  return row.reason?.kind === 'approval' && row.reason.calls.length > 0;
 }

@@ -175,6 +175,8 @@ export const words = {
   denyReason: 'Reason for denying',
   denyReasonHint: 'Reason, for the agent',
   decided: 'Your decision is on its way to the worker.',
+  decidedOne: 'Decided. The agent goes on when every call is decided.',
+  decidedState: 'decided',
   decisionWaits: 'Your decision is kept here and sent when the relay answers.',
 
   // Ends of a turn
