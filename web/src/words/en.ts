@@ -289,6 +289,13 @@ export function syncWords(sync: SyncRow): string {
   }
 }
 
+/** The same where there is little room. */
+export function syncShort(sync: SyncRow): string {
+  if (sync.state === 'offline') return sync.changes > 0 ? `Offline, ${sync.changes} waiting` : 'Offline';
+  const said = syncWords(sync);
+  return `${said.charAt(0).toUpperCase()}${said.slice(1)}`;
+}
+
 /** The same as a sentence, for the dialog. */
 export const syncLead: Record<SyncRow['state'], string> = {
   'up-to-date': 'Everything here is on the relay, and everything there is here.',
