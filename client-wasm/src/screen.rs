@@ -41,7 +41,7 @@ struct Shown {
 #[derive(Debug, PartialEq)]
 pub enum Growth {
     /// It joins on: give it out.
-    Joined(Patch),
+    Joined(Grew),
     /// It was there already.
     Known,
     /// What it belongs to isn't there, or text before it is missing: the conversation has to be read again.
@@ -167,7 +167,7 @@ impl Screen {
         text.push_str(new);
         grew.text = new.to_owned();
         grew.offset = here;
-        Growth::Joined(Patch::Grew(grew))
+        Growth::Joined(grew)
     }
 
     /// The workspace as it is now.
@@ -271,7 +271,7 @@ mod tests {
         let mut screen = Screen::default();
         screen.watch(session);
         screen.conversation(session, conversation(&[message("m", "one")]));
-        assert_eq!(screen.grew(tail(session, 3, " two")), Growth::Joined(Patch::Grew(tail(session, 3, " two"))));
+        assert_eq!(screen.grew(tail(session, 3, " two")), Growth::Joined(tail(session, 3, " two")));
         assert_eq!(screen.conversation(session, conversation(&[message("m", "one two")])), None);
     }
 
@@ -281,7 +281,7 @@ mod tests {
         let mut screen = Screen::default();
         screen.watch(session);
         screen.conversation(session, conversation(&[message("m", "é1")]));
-        assert_eq!(screen.grew(tail(session, 2, "12")), Growth::Joined(Patch::Grew(tail(session, 3, "2"))));
+        assert_eq!(screen.grew(tail(session, 2, "12")), Growth::Joined(tail(session, 3, "2")));
         assert_eq!(screen.grew(tail(session, 0, "é1")), Growth::Known);
         assert_eq!(screen.grew(tail(session, 0, "é12")), Growth::Known);
         assert_eq!(screen.grew(tail(session, 9, "x")), Growth::Gap);

@@ -119,7 +119,7 @@ impl Seat {
             }
             let growth = self.screen.borrow_mut().grew(grew);
             match growth {
-                Growth::Joined(patch) => patches.push(patch),
+                Growth::Joined(grew) => patches.push(Patch::Grew(grew)),
                 Growth::Known => {}
                 Growth::Gap => {
                     sessions.insert(session);
