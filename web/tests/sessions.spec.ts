@@ -119,3 +119,10 @@ test('no page breaks the rules for screen readers', async ({ desk }) => {
   await expect(desk.page.getByRole('grid', { name: 'Sessions' })).toBeVisible();
   await look();
 });
+
+test('the dialog Sync says what is stored here, and whether the browser keeps it', async ({ desk }) => {
+  await expect(desk.sync).toHaveAccessibleName('Sync: up to date');
+  await desk.sync.click();
+  const dialog = desk.page.getByRole('dialog', { name: 'Sync' });
+  await expect(dialog).toContainText(/[\d,.]+ [KMG]B stored\. The browser (promised to keep it|may delete it)/);
+});

@@ -37,6 +37,11 @@ export const words = {
   onThisDevice: 'On this device',
   signedInAs: (member: string, relay: string) => `Signed in as ${member} at ${relay}.`,
   signOut: 'Sign out',
+  storedHere: (size: string) => `${size} stored.`,
+  kept: 'The browser promised to keep it.',
+  mayDelete: 'The browser may delete it when it runs short of space.',
+  keepIt: 'Keep it',
+  notKept: 'The browser made no promise. It may once you have used this page for a while, or installed it.',
 
   // Sign in
   signIn: 'Sign in',

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import { ago, clock, count, elapsed, money, moneyText } from './format';
+import { ago, clock, count, elapsed, money, moneyText, size } from './format';
 import { counted } from './plural';
 
 test('money goes to a hundredth of a cent', () => {
@@ -33,4 +33,8 @@ test('durations and counts', () => {
   expect(count(282022)).toBe('282,022');
   expect(counted(1, 'change', 'changes')).toBe('1 change');
   expect(counted(0, 'change', 'changes')).toBe('0 changes');
+});
+
+test('a size keeps three figures at most, and no unit is left at a thousand', () => {
+  expect([0, 1, 640_000, 999_600, 2_100_000, 999_960_000, 1_400_000_000].map(size)).toEqual(['0 KB', '1 KB', '640 KB', '1.0 MB', '2.1 MB', '1.0 GB', '1.4 GB']);
 });

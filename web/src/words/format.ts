@@ -30,6 +30,13 @@ export function count(n: number): string {
   return grouped.format(n);
 }
 
+/** Bytes: "640 KB", "2.1 MB", "1.4 GB". */
+export function size(bytes: number): string {
+  if (bytes < 999_500) return `${grouped.format(Math.ceil(bytes / 1000))} KB`;
+  const [unit, name] = bytes < 999_950_000 ? [1e6, 'MB'] : [1e9, 'GB'];
+  return `${(bytes / unit).toFixed(1)} ${name}`;
+}
+
 /** How long ago, short: "now", "12 min", "3 h", "2 d", then the day. */
 export function ago(at: number, now: number): string {
   const minutes = Math.floor((now - at) / 60_000);
