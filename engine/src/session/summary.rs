@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::conversation::{Content, Conversation, Reason, Status, Waiting};
-use super::model::{Origin, Session};
+use super::model::{Origin, RunState, Session};
 use super::strand;
 use super::work::{Work, WorkKind};
 use crate::ids::{DocumentId, Micros, Timestamp};
@@ -47,6 +47,13 @@ pub struct Summary {
     pub position: Option<String>,
     /// The task that made it.
     pub task: Option<String>,
+    /// The session that it is a copy of.
+    #[serde(default)]
+    pub duplicate_of: Option<String>,
+    /// How far the session has come: messages in the document and runs that have ended. It only grows, whatever is
+    /// merged, so that "read up to" is a number as well.
+    #[serde(default)]
+    pub progress: u64,
     /// Two lines of the last message (at most 200 characters).
     pub preview: String,
     /// The session's shape: at most 24 letters of `kbtxda`, newest last.
@@ -126,6 +133,11 @@ pub fn summary(id: DocumentId, session: &Session, conversation: &Conversation, n
             Some(Origin::Task { task, .. }) => Some(task.clone()),
             _ => None,
         },
+        duplicate_of: match &session.origin {
+            Some(Origin::Duplicate { session, .. }) => Some(session.clone()),
+            _ => None,
+        },
+        progress: progress(session),
         preview: preview(conversation),
         strand: strand::strand(conversation),
         work: conversation.work.as_ref().map(due),
@@ -139,6 +151,13 @@ fn queued(conversation: &Conversation) -> Queued {
         held: conversation.waiting.is_some_and(|waiting| held.contains(&waiting)),
         reason: conversation.waiting,
     }
+}
+
+/// See [`Summary::progress`]. Hidden messages and runs that take no part count too: what is taken away in the reading
+/// would make it shrink.
+fn progress(session: &Session) -> u64 {
+    let ended = session.runs.values().flatten().filter(|run| run.state != RunState::Streaming).count();
+    (session.messages.len() + ended) as u64
 }
 
 /// The latest that any clock wrote: messages, runs, requests, or the creation.

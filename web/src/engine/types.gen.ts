@@ -52,6 +52,13 @@ export type Summary = {
   position: string | null,
   /** The task that made it. */
   task: string | null,
+  /** The session that it is a copy of. */
+  duplicateOf: string | null,
+  /**
+   * How far the session has come: messages in the document and runs that have ended. It only grows, whatever is
+   * merged, so that "read up to" is a number as well.
+   */
+  progress: number,
   /** Two lines of the last message (at most 200 characters). */
   preview: string,
   /** The session's shape: at most 24 letters of `kbtxda`, newest last. */

@@ -21,6 +21,8 @@ const row = (id: string, more: Partial<Summary>): Summary => ({
   deletedAt: null,
   position: null,
   task: null,
+  duplicateOf: null,
+  progress: 0,
   preview: '',
   strand: '',
   work: null,
