@@ -1,15 +1,16 @@
 //! What a device is: replicas of the documents it follows, its copy of the catalog, commands, and live text. Browser,
 //! command line and worker hold one [`Device`] each; the shell around it owns the two sockets and the store.
 //!
-//! In order of reading: [`replica`] (one document and its sync with the relay), [`link`] (the connection that carries
-//! it), [`catalog`] (rows, writers, leases), [`view`] (a session as it is looked at, live text joined on), [`prefetch`]
-//! (what is kept without being asked for). [`receive`], [`sessions`] and [`worker`] are the device's own doings: what
-//! comes in, what a person does, what a worker does.
+//! In order of reading: `replica` (one document and its sync with the relay), `link` (the connection that carries it),
+//! `catalog` (rows, writers, leases), `view` (a session as it is looked at, live text joined on), `prefetch` (what is
+//! kept without being asked for), `effects` (what comes out). `receive`, `sessions` and `worker` are the device's own
+//! doings: what comes in, what a person does, what a worker does.
 //!
 //! Invariant: a device never waits. A command takes effect here at once; what it has to store and send comes out as
 //! [`Effects`].
 
 mod catalog;
+mod effects;
 mod link;
 mod prefetch;
 mod receive;
@@ -19,10 +20,10 @@ mod view;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::AddAssign;
 
 use automerge::{Automerge, Change};
-use bytes::Bytes;
+
+pub use self::effects::{Effects, Notice, SyncState};
 
 use self::catalog::Catalog;
 use self::link::SyncLink;
@@ -33,113 +34,9 @@ use crate::ids::{ChangeHash, DocumentId, PeerId, Principal, Scope, Timestamp};
 use crate::session::command::CommandError;
 use crate::session::conversation::WriterKind;
 use crate::storage::Record;
-use crate::wire::catalog::{FromRelay, Row, ToRelay, Welcome, WriterRow};
+use crate::wire::catalog::{Row, ToRelay, Welcome, WriterRow};
 use crate::wire::cbor;
-use crate::wire::ephemeral::{ActivityState, Ephemeral, TailKind};
-
-/// What the shell must do, and what has changed.
-#[derive(Debug, Default)]
-pub struct Effects {
-    /// Binary messages for `/sync`, in order.
-    pub sync: Vec<Bytes>,
-    /// Binary messages for `/catalog`, in order.
-    pub catalog: Vec<Bytes>,
-    /// Changes to store. Those of a person's command must be durable before the command is called done.
-    pub store: Vec<Record>,
-    /// Documents to read from the store, answered by [`Device::loaded`].
-    pub load: Vec<DocumentId>,
-    /// What has changed, for whoever watches.
-    pub notices: Vec<Notice>,
-    /// When to call [`Device::wake`] at the latest.
-    pub wake: Option<Timestamp>,
-    /// Close the sync socket: the relay broke the protocol, in words.
-    pub close_sync: Option<String>,
-    /// Close the catalog's socket and don't come back: the relay serves another workspace, or another version, in words.
-    pub close_catalog: Option<String>,
-}
-
-impl AddAssign for Effects {
-    fn add_assign(&mut self, other: Self) {
-        self.sync.extend(other.sync);
-        self.catalog.extend(other.catalog);
-        self.store.extend(other.store);
-        self.load.extend(other.load);
-        self.notices.extend(other.notices);
-        self.wake = [self.wake, other.wake].into_iter().flatten().min();
-        self.close_sync = self.close_sync.take().or(other.close_sync);
-        self.close_catalog = self.close_catalog.take().or(other.close_catalog);
-    }
-}
-
-/// What has changed.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Notice {
-    /// A document's heads have changed (or it was loaded): its conversation may have too.
-    Document(DocumentId),
-    /// A row of the list, as [`Device::summaries`] gives it now.
-    Summary(DocumentId),
-    /// A part has grown ahead of the document.
-    Grew {
-        /// The session.
-        session: DocumentId,
-        /// The message.
-        message: String,
-        /// The part's index.
-        part: u64,
-        /// What grows.
-        kind: TailKind,
-        /// UTF-8 bytes of the part before `text`.
-        offset: u64,
-        /// What is new.
-        text: String,
-    },
-    /// What the worker of an open session is doing.
-    Activity {
-        /// The session.
-        session: DocumentId,
-        /// In a word.
-        state: ActivityState,
-        /// Which tool.
-        tool: Option<String>,
-    },
-    /// Another ephemeral message on an open session (a worker reads `TailRequest` here).
-    Ephemeral {
-        /// The session.
-        session: DocumentId,
-        /// The message.
-        message: Ephemeral,
-    },
-    /// Sync state, connection or pending count have changed: see [`Device::sync_state`].
-    Sync,
-    /// Members, workers, agents or the workspace's name have changed.
-    Workspace,
-    /// The relay has no such document.
-    Unavailable(DocumentId),
-    /// The relay refused a change of ours.
-    Refused {
-        /// The document.
-        document: DocumentId,
-        /// The change.
-        hash: String,
-        /// Why.
-        message: String,
-    },
-    /// A frame on `/catalog` that answers a worker's question or takes its lease.
-    Lease(FromRelay),
-}
-
-/// The honest state of sync.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct SyncState {
-    /// Whether `/sync` and `/catalog` are both up and greeted.
-    pub connected: bool,
-    /// Whether the catalog's first batch is complete since the connection came up.
-    pub caught_up: bool,
-    /// Changes of this device that the relay hasn't acknowledged.
-    pub pending: u64,
-    /// Changes that the relay refused.
-    pub refused: u64,
-}
+use crate::wire::ephemeral::Ephemeral;
 
 /// How a device begins.
 #[derive(Clone, Debug)]
