@@ -193,6 +193,10 @@ pub fn random_actor() -> ActorId {
 /// Random bytes from the operating system or the browser.
 pub fn random_bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
+    #[cfg(feature = "testing")]
+    if crate::testing::fill(&mut bytes) {
+        return bytes;
+    }
     getrandom::fill(&mut bytes).expect("the system's source of randomness works");
     bytes
 }

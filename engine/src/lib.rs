@@ -14,5 +14,7 @@ pub mod ids;
 pub mod session;
 pub mod storage;
 pub mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod wire;
 pub mod workspace;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::conversation::{Content, Conversation, ShownTurn, TurnState};
 use super::model::{Role, Run, RunState, Session};
 use super::outline::attempt;
+use super::rules::{Rule, off};
 use super::write::{container, put_int, put_texts, put_word};
 use crate::ids::{DocumentId, Timestamp, random_id};
 
@@ -190,7 +191,7 @@ pub fn apply(
     let id = match command {
         Command::Send { text, queue } => {
             let text = checked_text(text)?;
-            let over = if *queue { &[] } else { seen.stops.as_slice() };
+            let over = if *queue || off(Rule::OverSeen) { &[] } else { seen.stops.as_slice() };
             let messages = container(tx, "messages", ObjType::List)?;
             Some(write_message(tx, &messages, Some(text), &[], Some(over), given)?)
         }

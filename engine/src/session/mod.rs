@@ -15,6 +15,11 @@ pub mod conversation;
 pub mod model;
 mod outline;
 pub mod read;
+#[cfg(feature = "testing")]
+pub mod rules;
+#[cfg(not(feature = "testing"))]
+#[allow(dead_code)]
+mod rules;
 mod shown;
 mod strand;
 pub mod summary;

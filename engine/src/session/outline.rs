@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::conversation::{Decision, Leases, Writers};
 use super::model::{Message, Request, RequestKind, Role, Run, RunState, Session};
+use super::rules::{Rule, off};
 use super::text::{self, Calls, Segment};
 use super::trust::{self, Verdict};
 use crate::ids::Epoch;
@@ -118,13 +119,16 @@ impl<'a> Outline<'a> {
         // Ascending by (epoch, key): the last to name a message is its current run.
         for (index, standing) in self.runs.iter().enumerate() {
             for answered in &standing.run.answers {
-                current.insert(answered, index);
+                if !off(Rule::CurrentRun) || !current.contains_key(answered.as_str()) {
+                    current.insert(answered, index);
+                }
             }
         }
         let is_shown = |index: usize, run: &Run| {
-            run.answers.last().is_some_and(|last| self.visible.contains(last.as_str()))
+            run.answers.last().is_some_and(|last| self.visible.contains(last.as_str()) || off(Rule::LastAnswered))
                 && run.answers.iter().all(|answered| {
-                    !self.visible.contains(answered.as_str()) || current.get(answered.as_str()) == Some(&index)
+                    let current = current.get(answered.as_str()) == Some(&index) || off(Rule::ShownRun);
+                    !self.visible.contains(answered.as_str()) || current
                 })
         };
         let mut shown: Vec<usize> =
@@ -133,7 +137,10 @@ impl<'a> Outline<'a> {
             shown.iter().flat_map(|&index| &self.runs[index].run.answers).map(String::as_str).collect();
         self.front = shown.last().copied();
         // Stable: of one place the lower (epoch, key) first.
-        shown.sort_by_key(|&index| self.runs[index].run.place);
+        shown.sort_by_key(|&index| if off(Rule::Place) { Epoch(0) } else { self.runs[index].run.place });
+        if off(Rule::FrontRun) {
+            self.front = shown.last().copied();
+        }
         self.shown = shown;
         self.queued = (0..self.session.messages.len())
             .filter(|&index| {
@@ -148,17 +155,19 @@ impl<'a> Outline<'a> {
         if self.state(front) == RunState::Completed {
             return;
         }
-        let mut stops: Vec<String> = self.pauses(front).map(|request| request.id.clone()).collect();
+        let pauses = self.pauses(front).filter(|_| !off(Rule::PauseStops));
+        let mut stops: Vec<String> = pauses.map(|request| request.id.clone()).collect();
         let run = self.runs[front].run;
         for call in self.front_calls.list.iter().filter(|call| call.asks()) {
             match self.decision(&call.first.id, &call.digest()) {
                 Some(decision) => {
                     self.decisions.insert(call.first.id.clone(), decision);
                 }
+                None if off(Rule::CallStops) => {}
                 None => stops.push(call.first.id.clone()),
             }
         }
-        if is_own_stop(run) {
+        if is_own_stop(run) && !off(Rule::FailureStops) {
             stops.push(run.key());
         }
         self.stops = stops;
@@ -166,12 +175,13 @@ impl<'a> Outline<'a> {
 
     /// Deny beats approve; an approval of something else doesn't count.
     fn decision(&self, call: &str, digest: &str) -> Option<Decision> {
-        if let Some(request) = self.asked.denials.get(call) {
+        let approved = || self.asked.approvals.contains_key(call);
+        if let Some(request) = self.asked.denials.get(call).filter(|_| !(off(Rule::DenyFirst) && approved())) {
             let RequestKind::Deny { reason, .. } = &request.kind else { return None };
             return Some(Decision::Denied { request: request.id.clone(), reason: reason.clone() });
         }
         let approvals = self.asked.approvals.get(call)?;
-        let (request, ..) = approvals.iter().find(|(_, named, _)| *named == digest)?;
+        let (request, ..) = approvals.iter().find(|(_, named, _)| *named == digest || off(Rule::Digest))?;
         let for_session = approvals.iter().any(|(_, named, always)| *named == digest && *always);
         Some(Decision::Approved { request: request.id.clone(), for_session })
     }
@@ -249,7 +259,7 @@ impl<'a> Outline<'a> {
         let count = turn.iter().take_while(|&&other| other <= index).count();
         let mut asked_for = false;
         turn[..count].iter().rev().copied().take_while(move |&run| {
-            let before = asked_for;
+            let before = asked_for && !off(Rule::LineageEnds) || off(Rule::Lineage) && run != index;
             asked_for |= self.runs[run].run.request.is_some();
             !before
         })
@@ -265,18 +275,19 @@ impl<'a> Outline<'a> {
 
     /// Whether a steer holds for a run (rule 12).
     pub(crate) fn steered(&self, index: usize) -> bool {
-        self.lineage(index).any(|run| self.asked.steers.contains(self.runs[run].run.key().as_str()))
+        !off(Rule::Steer)
+            && self.lineage(index).any(|run| self.asked.steers.contains(self.runs[run].run.key().as_str()))
     }
 
     /// The continue in force for the front run (rule 10).
     pub(crate) fn continue_in_force(&self) -> Option<(usize, &'a Request)> {
         let front = self.front?;
         let waits = self.front_calls.list.iter().any(|c| c.asks() && !self.decisions.contains_key(&c.first.id));
-        if self.state(front) == RunState::Completed || waits {
+        if self.state(front) == RunState::Completed || (waits && !off(Rule::ContinueWaits)) {
             return None;
         }
         let all = self.lineage(front).filter_map(|run| self.asked.continues.get(self.runs[run].run.key().as_str()));
-        let in_force = all.flatten().filter(|(_, over)| names_all(&self.stops, over));
+        let in_force = all.flatten().filter(|(_, over)| off(Rule::ContinueOver) || names_all(&self.stops, over));
         in_force.map(|(request, _)| *request).min_by(|a, b| a.id.cmp(&b.id)).map(|request| (front, request))
     }
 
@@ -285,21 +296,24 @@ impl<'a> Outline<'a> {
         let run = self.runs[index].run;
         let last = run.answers.last()?;
         let n = attempt(&run.turn, last)?.checked_add(1)?;
-        let request = self.asked.retries.get(&(last.as_str(), n))?;
-        self.turn(&retry_turn(last, n)).is_empty().then_some((*request, n))
+        let any =
+            || self.asked.retries.iter().find(|((target, _), _)| *target == last).filter(|_| off(Rule::RetryAttempt));
+        let request = self.asked.retries.get(&(last.as_str(), n)).or_else(|| any().map(|(_, request)| request))?;
+        (self.turn(&retry_turn(last, n)).is_empty() || off(Rule::RetryOnce)).then_some((*request, n))
     }
 
     /// Whether the queue waits for a person (rule 4).
     pub(crate) fn held(&self) -> bool {
         let stopped = self.front.is_some_and(|front| matches!(self.state(front), RunState::Paused | RunState::Failed));
-        stopped && self.holds_queue()
+        stopped && self.holds_queue() && !off(Rule::Held)
     }
 
     /// Whether the front run's stops hold the queue, once it has stopped.
     pub(crate) fn holds_queue(&self) -> bool {
         let goes_on = |&index: &usize| match &self.session.messages[index].over {
+            Some(over) if off(Rule::OverEvery) => self.stops.iter().any(|stop| over.contains(stop)),
             Some(over) => names_all(&self.stops, over),
-            None => true,
+            None => !off(Rule::OverMissing),
         };
         !self.stops.is_empty() && !self.queued.iter().any(goes_on)
     }
@@ -309,7 +323,8 @@ impl<'a> Outline<'a> {
         let lineage: Vec<usize> = self.lineage(index).collect();
         // A run after one that waited for a decision carries it out: no take-over.
         let waited = |run: &Run| run.state == RunState::Paused && run.stop_reason.as_deref() == Some("approval");
-        lineage.iter().skip(1).filter(|&&before| !waited(self.runs[before].run)).count()
+        let own = lineage.iter().skip(1).filter(|&&before| !waited(self.runs[before].run));
+        if off(Rule::GiveUp) { 0 } else { own.count() }
     }
 
     /// Requests for a title that count, by id.
@@ -364,10 +379,16 @@ fn standing_runs<'a>(session: &'a Session, writers: &Writers) -> Vec<Standing<'a
 fn visible<'a>(session: &'a Session, writers: &Writers) -> HashSet<&'a str> {
     let people = || session.messages.iter().filter(|m| m.role == Role::User && trust::message(m, writers));
     let mut hidden: HashSet<&str> = HashSet::new();
-    for message in people() {
+    for message in people().filter(|_| !off(Rule::Hidden)) {
+        if off(Rule::HiddenForEver) && people().any(|other| other.hides.contains(&message.id)) {
+            continue;
+        }
         hidden.extend(message.hides.iter().filter(|id| **id != message.id).map(String::as_str));
     }
-    people().filter(|m| !m.parts.is_empty() && !hidden.contains(m.id.as_str())).map(|m| m.id.as_str()).collect()
+    people()
+        .filter(|m| (!m.parts.is_empty() || off(Rule::WithoutParts)) && !hidden.contains(m.id.as_str()))
+        .map(|m| m.id.as_str())
+        .collect()
 }
 
 fn asked<'a>(session: &'a Session, writers: &Writers) -> Asked<'a> {

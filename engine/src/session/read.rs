@@ -9,6 +9,7 @@ use super::model::{
     AutoName, CallState, Continues, Cost, Message, Origin, Part, PartKind, ProviderData, Request, RequestKind, Role,
     Run, RunError, RunState, Session, ToolCall, Usage,
 };
+use super::rules::{Rule, off};
 use super::tree::{self, Slot};
 use crate::ids::{Epoch, Micros};
 
@@ -57,7 +58,7 @@ impl Faults {
 
 /// Of conflicting positions the highest (rule 17).
 fn highest(position: Slot<'_>) -> Option<String> {
-    position.each().filter_map(Slot::word).max()
+    if off(Rule::HighestPosition) { position.word() } else { position.each().filter_map(Slot::word).max() }
 }
 
 fn auto_name(name: Slot<'_>) -> Option<AutoName> {

@@ -8,6 +8,7 @@ use super::conversation::{
 };
 use super::model::{CallState, Message, PartKind, Run, RunError, RunState, Usage};
 use super::outline::Outline;
+use super::rules::{Rule, off};
 use super::text::{self, Call, Calls, Segment};
 use super::trust::{self, Verdict};
 use super::work::{self, WorkKind};
@@ -40,7 +41,10 @@ pub(crate) fn conversation(outline: &Outline<'_>, writers: &Writers, now: Timest
     }
     let work = work::due(outline, writers);
     let (status, reason) = status(outline);
-    let titles = outline.session.auto_names.iter().rev();
+    let mut titles: Vec<_> = outline.session.auto_names.iter().rev().collect();
+    if off(Rule::HighestTitle) {
+        titles.reverse();
+    }
     Conversation {
         messages,
         queued: outline.queued.iter().map(|&index| person(&outline.session.messages[index], None)).collect(),
@@ -52,6 +56,7 @@ pub(crate) fn conversation(outline: &Outline<'_>, writers: &Writers, now: Timest
         reason,
         totals,
         auto_title: titles
+            .into_iter()
             .filter(|name| trust::title(name, writers) != Verdict::Void)
             .map(|name| name.title.clone())
             .next(),
@@ -155,7 +160,7 @@ fn call_state(outline: &Outline<'_>, run: usize, call: &Call<'_>) -> ShownCallSt
     if let (CallState::Preparing | CallState::Waiting | CallState::Running, Some(failed)) = (call.state, call.failed) {
         return if failed { ShownCallState::Failed } else { ShownCallState::Done };
     }
-    let front = outline.front == Some(run) && !outline.run(run).inherited;
+    let front = (outline.front == Some(run) || off(Rule::TurnCancels)) && !outline.run(run).inherited;
     let under_way = front && outline.lives(run) && call.epoch == Some(outline.run(run).epoch);
     match call.state {
         CallState::Waiting | CallState::InDoubt if !front && call.failed.is_none() => ShownCallState::Cancelled,
@@ -163,7 +168,7 @@ fn call_state(outline: &Outline<'_>, run: usize, call: &Call<'_>) -> ShownCallSt
         CallState::Preparing if !under_way => ShownCallState::Cut,
         // Marked, and nobody is at it: it may have happened, whatever has begun since.
         CallState::Running if outline.run(run).inherited => ShownCallState::Cancelled,
-        CallState::Running if !under_way => ShownCallState::InDoubt,
+        CallState::Running if !under_way && !off(Rule::InDoubt) => ShownCallState::InDoubt,
         state => state.into(),
     }
 }
@@ -208,13 +213,18 @@ impl Sum {
 fn sums<'a>(outline: &Outline<'a>, writers: &Writers, now: Timestamp) -> (HashMap<&'a str, Sum>, Totals) {
     let mut turns: HashMap<&str, Sum> = HashMap::new();
     let mut all = Sum::default();
-    for run in outline.session.runs.values().flatten() {
+    let counted = |runs: &'a Vec<Run>| runs.iter().rev().take(if off(Rule::ConflictingMoney) { 1 } else { runs.len() });
+    let shown = |run: &Run| outline.shown.iter().any(|&index| outline.run(index).key() == run.key());
+    for run in outline.session.runs.values().flat_map(counted) {
+        if off(Rule::HiddenMoney) && !shown(run) {
+            continue;
+        }
         if trust::run(run, outline.session.maker.as_ref(), writers) == Verdict::Void {
             continue;
         }
         let lives = run.state == RunState::Streaming && outline.leases.live == Some(run.epoch);
         turns.entry(&run.turn).or_default().add(run, lives, now);
-        if !run.inherited {
+        if !run.inherited || off(Rule::InheritedMoney) {
             all.add(run, lives, now);
         }
     }
@@ -262,7 +272,7 @@ fn status(outline: &Outline<'_>) -> (Status, Option<Reason>) {
     let run = outline.run(front);
     match outline.state(front) {
         RunState::Completed => (Status::Active, None),
-        RunState::Streaming if outline.lives(front) => (Status::Streaming, None),
+        RunState::Streaming if outline.lives(front) || off(Rule::LeaseLives) => (Status::Streaming, None),
         RunState::Streaming => match by_person(outline, front) {
             Some(reason) => (Status::Paused, Some(reason)),
             None => (Status::Active, None),

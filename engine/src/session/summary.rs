@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::conversation::{Content, Conversation, Reason, Status, Waiting};
 use super::model::{Origin, RunState, Session};
+use super::rules::{Rule, off};
 use super::strand;
 use super::work::{Work, WorkKind};
 use crate::ids::{DocumentId, Micros, Timestamp};
@@ -106,11 +107,12 @@ const PREVIEW: usize = 200;
 /// The row of this session. `session` and `conversation` are of the same document.
 pub fn summary(id: DocumentId, session: &Session, conversation: &Conversation, now: Timestamp) -> Summary {
     let (name, name_source) = match (&session.user_name, &conversation.auto_title) {
+        (_, Some(name)) if off(Rule::UserTitle) => (name.clone(), NameSource::Auto),
         (Some(name), _) => (name.clone(), NameSource::User),
         (None, Some(name)) => (name.clone(), NameSource::Auto),
         (None, None) => (DEFAULT_NAME.to_owned(), NameSource::Default),
     };
-    let archived = session.archived_at.is_some();
+    let archived = session.archived_at.is_some() && !off(Rule::Archived);
     let totals = &conversation.totals;
     Summary {
         id,

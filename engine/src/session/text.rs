@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::model::{CallState, Continues, Message, PartKind, ToolCall};
 use super::outline::Outline;
+use super::rules::{Rule, off};
 use crate::ids::Epoch;
 
 /// One message of a run's text.
@@ -59,14 +60,14 @@ pub(crate) fn text<'a>(outline: &Outline<'a>, run: usize) -> Vec<Segment<'a>> {
         }));
         // An epoch goes on from an earlier one of its turn; anything else could turn in a circle.
         let this = outline.run(at);
-        let Some(continues) = &this.continues else { break };
+        let Some(continues) = this.continues.as_ref().filter(|_| !off(Rule::Continues)) else { break };
         let Some(index) = outline.message_index(&continues.message) else { break };
         let Some(earlier) = outline.run_of(&outline.session.messages[index]) else { break };
         let run = outline.run(earlier);
         if run.turn != this.turn || run.epoch >= this.epoch {
             break;
         }
-        (at, limit) = (earlier, Some((index, continues)));
+        (at, limit) = (earlier, Some((index, continues)).filter(|_| !off(Rule::Cut)));
     }
     segments.reverse();
     segments
@@ -111,7 +112,7 @@ impl Call<'_> {
     /// so that the first approval doesn't answer it: its digest also holds the epoch that found it in doubt.
     pub(crate) fn digest(&self) -> String {
         match (self.state, self.epoch) {
-            (CallState::InDoubt, Some(epoch)) => {
+            (CallState::InDoubt, Some(epoch)) if !off(Rule::InDoubt) => {
                 digest(&[&self.first.name, self.input, "in_doubt", &epoch.0.to_string()])
             }
             _ => call_digest(&self.first.name, self.input),
@@ -170,7 +171,9 @@ impl<'a> Calls<'a> {
             return;
         };
         let call = &mut self.list[at];
-        call.state = part.state;
+        if !off(Rule::LastState) {
+            call.state = part.state;
+        }
         call.epoch = epoch;
         call.provider_id = call.provider_id.or(part.provider_id.as_deref());
         if call.input.is_empty() {

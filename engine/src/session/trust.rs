@@ -5,6 +5,7 @@
 
 use super::conversation::{MemberRole, Writer, WriterKind, Writers};
 use super::model::{AutoName, Message, Request, Run};
+use super::rules::{Rule, off};
 use crate::ids::ActorId;
 
 /// Whether something takes part.
@@ -24,6 +25,7 @@ fn judge(by: &[ActorId], writers: &Writers, allowed: impl Fn(&Writer) -> bool) -
         match writers.get(actor) {
             Some(writer) if allowed(writer) => {}
             Some(_) => return Verdict::Void,
+            None if off(Rule::Verified) => {}
             None => verdict = Verdict::Unverified,
         }
     }
@@ -31,7 +33,7 @@ fn judge(by: &[ActorId], writers: &Writers, allowed: impl Fn(&Writer) -> bool) -
 }
 
 fn by_worker(by: &[ActorId], writers: &Writers) -> Verdict {
-    judge(by, writers, |writer| writer.kind == WriterKind::Worker)
+    judge(by, writers, |writer| writer.kind == WriterKind::Worker || off(Rule::ByWorker))
 }
 
 /// A run is a worker's; an inherited one the maker's of the document.
@@ -52,14 +54,17 @@ pub(crate) fn title(name: &AutoName, writers: &Writers) -> Verdict {
 /// A request is a person's who may write, or a tool's on behalf of one. A worker asks nothing of itself, or it could
 /// approve its own calls.
 pub(crate) fn request(request: &Request, writers: &Writers) -> Verdict {
-    judge(&request.by, writers, |writer| writer.kind != WriterKind::Worker && writer.role != MemberRole::Viewer)
+    judge(&request.by, writers, |writer| {
+        writer.kind != WriterKind::Worker && writer.role != MemberRole::Viewer || off(Rule::ByMember)
+    })
 }
 
 /// A person's message that a reader without the right to write is known to have written in takes no part.
 pub(crate) fn message(message: &Message, writers: &Writers) -> bool {
-    !message.by.iter().filter_map(|actor| writers.get(actor)).any(|writer| writer.role == MemberRole::Viewer)
+    let viewer = |actor: &ActorId| writers.get(actor).is_some_and(|writer| writer.role == MemberRole::Viewer);
+    off(Rule::ByMember) || !message.by.iter().any(viewer)
 }
 
 fn made_by(by: &[ActorId], maker: Option<&ActorId>) -> bool {
-    !by.is_empty() && by.iter().all(|actor| Some(actor) == maker)
+    !by.is_empty() && by.iter().all(|actor| Some(actor) == maker || off(Rule::InheritedMaker))
 }

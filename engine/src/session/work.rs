@@ -3,6 +3,7 @@
 use super::conversation::{Conversation, Leases, Writers};
 use super::model::{Continues, Run, RunKey, RunState, Session};
 use super::outline::{Outline, retry_turn};
+use super::rules::{Rule, off};
 use super::text;
 use super::trust::{self, Verdict};
 use crate::ids::{Epoch, Timestamp};
@@ -82,10 +83,10 @@ pub fn must_end(session: &Session, conversation: &Conversation, run: &str) -> Op
     }
     let naming = session.runs.get(run).and_then(|values| values.last()).is_some_and(|run| run.answers.is_empty());
     if !naming {
-        return Some(MustEnd::Overtaken);
+        return Some(MustEnd::Overtaken).filter(|_| !off(Rule::EndsOvertaken));
     }
     // A naming run is never shown, and gives way to everything else (rule 16).
-    let other = conversation.work.as_ref().is_some_and(|work| work.kind != WorkKind::Name);
+    let other = conversation.work.as_ref().is_some_and(|work| work.kind != WorkKind::Name && !off(Rule::NamingLast));
     (other || session.deleted_at.is_some() || session.user_name.is_some()).then_some(MustEnd::Overtaken)
 }
 
@@ -99,9 +100,11 @@ pub fn naming_tries(session: &Session, turn: &str) -> usize {
 pub(crate) fn end_of(outline: &Outline<'_>, run: usize) -> Option<MustEnd> {
     if outline.state(run) != RunState::Streaming {
         None
-    } else if outline.session.deleted_at.is_some() || outline.pauses(run).next().is_some() {
+    } else if outline.session.deleted_at.is_some() && !off(Rule::DeletedRests)
+        || outline.pauses(run).next().is_some() && !off(Rule::EndsPaused)
+    {
         Some(MustEnd::Paused)
-    } else if outline.retry_in_force(run).is_some() {
+    } else if outline.retry_in_force(run).is_some() && !off(Rule::EndsOvertaken) {
         Some(MustEnd::Overtaken)
     } else {
         outline.steered(run).then_some(MustEnd::Steered)
@@ -112,13 +115,16 @@ pub(crate) fn end_of(outline: &Outline<'_>, run: usize) -> Option<MustEnd> {
 pub(crate) fn due(outline: &Outline<'_>, writers: &Writers) -> Option<Work> {
     // What nobody has vouched for is never acted on: wait for the row of who wrote it.
     let trusted = outline.front.is_none_or(|front| outline.verified(front));
-    if outline.session.deleted_at.is_some() || outline.shown.iter().any(|&run| outline.lives(run)) || !trusted {
+    let deleted = outline.session.deleted_at.is_some() && !off(Rule::DeletedRests);
+    if deleted || outline.shown.iter().any(|&run| outline.lives(run)) || !trusted {
         return None;
     }
     let shown = || outline.shown.iter().copied().filter(|&run| outline.verified(run));
-    shown()
-        .find_map(|run| retry(outline, run))
+    let early = |rule: Rule| queue(outline).filter(|_| off(rule));
+    early(Rule::RetryFirst)
+        .or_else(|| shown().find_map(|run| retry(outline, run)))
         .or_else(|| continued(outline))
+        .or_else(|| early(Rule::LostFirst))
         .or_else(|| shown().find_map(|run| lost(outline, run)))
         .or_else(|| decided(outline))
         .or_else(|| queue(outline))
@@ -132,8 +138,13 @@ fn retry(outline: &Outline<'_>, index: usize) -> Option<Work> {
     Some(Work {
         kind: WorkKind::Retry,
         turn: retry_turn(last, n),
-        place: Some(run.place),
-        answers: run.answers.iter().filter(|id| outline.visible(id).is_some()).cloned().collect(),
+        place: Some(run.place).filter(|_| !off(Rule::CopiesPlace)),
+        answers: run
+            .answers
+            .iter()
+            .filter(|id| outline.visible(id).is_some() || off(Rule::RetryVisible))
+            .cloned()
+            .collect(),
         continues: None,
         request: Some(request.id.clone()),
         of: Some(run.key()),
@@ -148,9 +159,9 @@ fn successor(outline: &Outline<'_>, index: usize, kind: WorkKind) -> Work {
     Work {
         kind,
         turn: run.turn.clone(),
-        place: Some(run.place),
+        place: Some(run.place).filter(|_| !off(Rule::CopiesPlace)),
         answers: run.answers.clone(),
-        continues: text::end(&text::text(outline, index)),
+        continues: text::end(&text::text(outline, index)).filter(|_| !off(Rule::WritesContinues)),
         request: None,
         of: Some(run.key()),
         model: if calls_model { run.full_model() } else { None },
@@ -166,7 +177,7 @@ fn lost(outline: &Outline<'_>, index: usize) -> Option<Work> {
     if outline.state(index) != RunState::Streaming {
         return None;
     }
-    let kind = if outline.pauses(index).next().is_some() {
+    let kind = if outline.pauses(index).next().is_some() && !off(Rule::Close) {
         WorkKind::Close
     } else if outline.take_overs(index) >= TAKE_OVERS {
         WorkKind::GiveUp
@@ -178,7 +189,8 @@ fn lost(outline: &Outline<'_>, index: usize) -> Option<Work> {
 
 fn decided(outline: &Outline<'_>) -> Option<Work> {
     let front = outline.front?;
-    let all = outline.state(front) == RunState::Paused && outline.stops.is_empty() && !outline.decisions.is_empty();
+    let decided = outline.stops.is_empty() || off(Rule::AllDecided);
+    let all = outline.state(front) == RunState::Paused && decided && !outline.decisions.is_empty();
     all.then(|| successor(outline, front, WorkKind::Decide))
 }
 
@@ -225,7 +237,7 @@ fn name(outline: &Outline<'_>, writers: &Writers) -> Option<Work> {
     let answered = runs().any(|(_, run)| !run.answers.is_empty() && !run.inherited && run.state == RunState::Completed);
     let named = session.auto_names.iter().any(|name| trust::title(name, writers) != Verdict::Void)
         || runs().any(|(_, run)| is_naming(run) && run.state == RunState::Completed);
-    (answered && !named).then(|| work("name".to_owned(), None))
+    (answered && (!named || off(Rule::NamedOnce))).then(|| work("name".to_owned(), None))
 }
 
 fn smart_turn(request: &str) -> String {
