@@ -8,6 +8,7 @@
 //! Invariant: nothing in this crate opens a socket or a file, reads a clock, spawns or sleeps, and bytes from
 //! outside never panic.
 
+pub mod blob;
 pub mod device;
 pub mod graph;
 pub mod ids;

@@ -115,7 +115,7 @@ pub struct Conversation {
 }
 
 /// A person's answer to a call that asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Decision {
     /// It may run.
     Approved {

@@ -5,7 +5,8 @@
 //! [`command`] (what a person does) and [`write`] (what a worker appends), [`conversation`] (what everyone sees; made
 //! by `shown` from `trust`, who wrote it, `outline`, which runs stand, and `text`, what they
 //! say), [`work`] (what a worker should
-//! do next), [`summary`] (what lists read, with the session's `strand`), [`tail`] (live text stitched onto committed text).
+//! do next), [`summary`] (what lists read, with the session's `strand`), [`tail`] (live text stitched onto committed text),
+//! [`snapshot`] (the end of a conversation, kept for painting at once).
 //!
 //! Invariant: everything derived is a pure function of document, leases, writers and now; rule numbers in comments are
 //! those of `docs/session-rules.md`.
@@ -21,6 +22,7 @@ pub mod rules;
 #[allow(dead_code)]
 mod rules;
 mod shown;
+pub mod snapshot;
 mod strand;
 pub mod summary;
 pub mod tail;
