@@ -6,7 +6,7 @@ use serde::Serialize;
 use skein_client::Client;
 use skein_engine::device::{DeviceError, Notice};
 use skein_engine::ids::DocumentId;
-use skein_engine::session::command::NewSession;
+use skein_engine::session::command::{Draft, NewSession};
 use skein_engine::session::conversation::{Conversation, ShownMessage, ShownTurn, Status};
 use skein_engine::session::{Command, Summary};
 
@@ -35,7 +35,7 @@ async fn command(opened: &Opened, session: Session) -> Result<(), Failure> {
         Session::New { name, agent, message, json, .. } => new(opened, name, agent, message, json).await,
         Session::Send { id, text, queue } => {
             let id = open(opened, &id).await?;
-            if let Some(message) = act(opened, id, Command::Send { text, queue }).await? {
+            if let Some(message) = act(opened, id, Command::Send(Draft { text, queue, ..Draft::default() })).await? {
                 line(&message)?;
             }
             Ok(())
@@ -90,7 +90,7 @@ async fn new(
         workspace(client).await;
     }
     let agent = agent.map(|agent| find_agent(client, &agent)).transpose()?;
-    let new = NewSession { name, agent, message, position: None };
+    let new = NewSession { name, agent, message, ..NewSession::default() };
     let id = client.act(|device, now| device.create(now, &new)).await?;
     brought(opened, id).await?;
     if as_json { json(&New { id }) } else { line(&id.to_string()) }

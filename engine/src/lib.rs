@@ -12,6 +12,8 @@ pub mod blob;
 pub mod device;
 pub mod graph;
 pub mod ids;
+pub mod position;
+pub mod profile;
 pub mod session;
 pub mod storage;
 pub mod sync;

@@ -27,7 +27,7 @@ const B: usize = 1;
 const WORKER: usize = 2;
 
 fn send(text: &str) -> Command {
-    Command::Send { text: text.into(), queue: false }
+    Command::send(text)
 }
 
 fn rename(name: &str) -> Command {

@@ -123,6 +123,7 @@ fn a_new_session_has_all_its_containers_in_one_change() {
         agent: Some("agent1".into()),
         message: Some("Hello".into()),
         position: Some("0000000004".into()),
+        ..NewSession::default()
     };
     let given = Given { by: "person1", at: Timestamp(5) };
     transact(&mut document, |tx| command::create(tx, &new, &given)).unwrap();
@@ -288,7 +289,7 @@ fn two_replicas_that_make_the_same_container_lose_neither_side() {
     let seen = conversation(&session, &ONLINE, &Writers::default(), Timestamp(1));
     transact(&mut first, |tx| {
         let given = Given { by: "person1", at: Timestamp(2) };
-        command::apply(tx, &session, &seen, &Command::Send { text: "u3".into(), queue: false }, &given)
+        command::apply(tx, &session, &seen, &Command::send("u3"), &given)
     })
     .unwrap();
     assert_eq!(read::session(&first).messages.len(), 3);
@@ -317,7 +318,7 @@ fn what_a_later_version_wrote_survives_and_shows() {
     assert_eq!(shown, [(0, hologram), (1, Content::Text { text: "Look".into() })]);
     transact(&mut document, |tx| {
         let given = Given { by: "person1", at: Timestamp(2) };
-        command::apply(tx, &session, &seen, &Command::Send { text: "And?".into(), queue: false }, &given)
+        command::apply(tx, &session, &seen, &Command::send("And?"), &given)
     })
     .unwrap();
     let after = plain(&document);
@@ -334,7 +335,7 @@ fn what_is_no_session_refuses_commands() {
     let session = read::session(&document);
     let seen = conversation(&session, &ONLINE, &Writers::default(), Timestamp(1));
     let given = Given { by: "person1", at: Timestamp(2) };
-    let send = Command::Send { text: "Hello".into(), queue: false };
+    let send = Command::send("Hello");
     let refused = transact(&mut document, |tx| command::apply(tx, &session, &seen, &send, &given));
     assert_eq!(refused, Err(command::CommandError::NotASession));
 }

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use skein_engine::session::Command;
+use skein_engine::session::command::Draft;
 use skein_engine::session::conversation::{Content, Conversation, Decision, ShownCallState, Status, Waiting};
 use skein_engine::session::model::{CallState, Role, RunState};
 use skein_engine::session::work::{MustEnd, WorkKind};
@@ -93,7 +94,9 @@ impl History {
             0..=3 => {
                 let text = self.fresh('u');
                 let queue = self.random.random_bool(0.2);
-                self.world.command(who, Command::Send { text: text.clone(), queue }).unwrap();
+                self.world
+                    .command(who, Command::Send(Draft { text: text.clone(), queue, ..Draft::default() }))
+                    .unwrap();
                 self.said.push(text);
             }
             4 => self.edit(who),

@@ -638,7 +638,7 @@ fn a_message_instead_of_a_decision_cancels_the_call() {
     world.call(worker, &mut claim, "c1", Some("{}"), CallState::Waiting);
     world.end(worker, &claim, RunState::Paused, "approval");
     world.sync_all();
-    world.command(B, Command::Send { text: "later".into(), queue: true }).unwrap();
+    world.command(B, Command::queue("later")).unwrap();
     world.sync_all();
     assert_eq!(world.due(worker), None);
     world.send(A, "no, this");
@@ -695,7 +695,7 @@ fn a_queued_message_can_be_removed_and_an_answered_one_not() {
 #[test]
 fn a_command_that_cant_be_done_says_why() {
     let (mut world, worker) = two_devices();
-    let send = |text: &str| Command::Send { text: text.into(), queue: false };
+    let send = |text: &str| Command::send(text);
     let rename = |name: &str| Command::Rename { name: name.into() };
     assert_eq!(world.command(A, send(" \n")), Err(CommandError::Empty));
     assert_eq!(world.command(A, send(&"x".repeat((1 << 20) + 1))), Err(CommandError::TooLong));

@@ -7,12 +7,13 @@
 use std::path::Path;
 
 use skein_engine::ids::{DocumentId, Epoch, Micros, Timestamp};
-use skein_engine::session::command::{Command, Done, NewSession};
+use skein_engine::profile::Arrange;
+use skein_engine::session::command::{Attachment, Command, Done, Draft, NewSession};
 use skein_engine::session::conversation::{
     Content, Conversation, MemberRole, Reason, ShownCallState, ShownMessage, ShownPart, ShownTurn, Status, Totals,
     TurnState, Waiting,
 };
-use skein_engine::session::model::{Role, RunError, Usage};
+use skein_engine::session::model::{Origin, Role, RunError, Usage};
 use skein_engine::session::summary::{Due, NameSource, Queued, Summary};
 use skein_engine::wire::catalog::Member;
 use skein_engine::wire::ephemeral::{ActivityState, TailKind};
@@ -66,7 +67,7 @@ fn the_web_clients_types_are_those_of_the_engine() {
         DocumentId, Timestamp, Epoch, Micros,
         Summary, NameSource, Status, Reason, RunError, Queued, Waiting, Due,
         Conversation, ShownMessage, Role, ShownPart, Content, ShownCallState, ShownTurn, TurnState, Usage, Totals,
-        Command, NewSession, Done,
+        Command, Draft, Attachment, NewSession, Origin, Done, Arrange,
         ActivityState, TailKind, Member, MemberRole,
     );
     let generated = format!("{HEAD}{types}");

@@ -13,6 +13,7 @@ mod catalog;
 mod effects;
 mod link;
 mod prefetch;
+mod profile;
 mod receive;
 mod replica;
 mod sessions;
@@ -31,6 +32,7 @@ use self::prefetch::Prefetch;
 use self::replica::Replica;
 use self::view::View;
 use crate::ids::{ChangeHash, DocumentId, PeerId, Principal, Scope, Timestamp};
+use crate::profile::{ArrangeError, Profile};
 use crate::session::command::CommandError;
 use crate::session::conversation::WriterKind;
 use crate::storage::Record;
@@ -60,6 +62,8 @@ pub struct Device {
     /// Documents that were followed, and left, on the connection of now.
     left: BTreeSet<DocumentId>,
     prefetch: Option<Prefetch>,
+    /// The member's profile document as plain data.
+    profile: Profile,
     /// The sync state that the last [`Notice::Sync`] stood for.
     told: SyncState,
 }
@@ -82,6 +86,9 @@ pub enum DeviceError {
     /// See there.
     #[error(transparent)]
     Command(#[from] CommandError),
+    /// See there.
+    #[error(transparent)]
+    Arrange(#[from] ArrangeError),
     /// A document of a store or peer can't be read.
     #[error("document {document} cannot be read: {why}")]
     Broken {
@@ -106,6 +113,7 @@ impl Device {
             views: BTreeMap::new(),
             left: BTreeSet::new(),
             prefetch: config.prefetch.then(Prefetch::default),
+            profile: Profile::default(),
             told: SyncState::default(),
         }
     }
@@ -265,7 +273,11 @@ impl Device {
 
     fn open_workspace(&mut self, effects: &mut Effects) {
         if let Some(identity) = self.catalog.identity.as_ref().filter(|identity| identity.is_bound()) {
-            self.follow(identity.workspace_document, effects);
+            let (workspace, profile) = (identity.workspace_document, identity.profile);
+            self.follow(workspace, effects);
+            if let Some(profile) = profile.filter(|_| !self.is_worker()) {
+                self.follow(profile, effects);
+            }
         }
     }
 
@@ -326,6 +338,9 @@ impl Device {
         effects.notices.push(Notice::Summary(document));
         if self.catalog.identity.as_ref().is_some_and(|identity| identity.workspace_document == document) {
             effects.notices.push(Notice::Workspace);
+        }
+        if self.profile_document() == Some(document) {
+            self.profile_changed(effects);
         }
     }
 

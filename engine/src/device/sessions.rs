@@ -8,7 +8,7 @@ use super::catalog::Catalog;
 use super::replica::{Replica, transact};
 use super::{Device, DeviceError, Effects};
 use crate::ids::{DocumentId, Principal, Timestamp, random_actor};
-use crate::session::command::{self, Done, Given, NewSession};
+use crate::session::command::{self, CommandError, Done, Given, NewSession};
 use crate::session::conversation::{Conversation, Leases, Writer, Writers};
 use crate::session::{Command, Session, Summary, summary};
 use crate::wire::catalog::{Offer, ToRelay, Welcome};
@@ -44,6 +44,7 @@ impl Device {
         let by = self.member()?;
         let command = match command {
             Command::Restore { position } if position.is_empty() => Command::Restore { position: self.next_position() },
+            Command::SetAgent { agent } => Command::SetAgent { agent: self.agent(agent)? },
             command => command.clone(),
         };
         self.derive(now, session)?;
@@ -57,6 +58,20 @@ impl Device {
         let mut effects = Effects::default();
         self.written(session, change, &mut effects);
         Ok((done, self.settle(effects)))
+    }
+
+    /// The id of an agent that is named by its id, or by a name that no other agent has. While the workspace's document
+    /// isn't here, whatever is named is taken for an id.
+    fn agent(&self, named: &str) -> Result<String, CommandError> {
+        let workspace = self.workspace();
+        if workspace.agents.contains_key(named) || workspace.agents.is_empty() {
+            return Ok(named.to_owned());
+        }
+        let mut so_called = workspace.agents.iter().filter(|(_, agent)| agent.name == named);
+        match (so_called.next(), so_called.next()) {
+            (Some((id, _)), None) => Ok(id.clone()),
+            _ => Err(CommandError::NoAgent(named.to_owned())),
+        }
     }
 
     /// The session as plain data, cached until its document changes.
@@ -73,8 +88,21 @@ impl Device {
         Ok(self.views.entry(session).or_default().with_live_text())
     }
 
-    /// One row: of the document where it is here and ahead of the catalog, else the catalog's.
+    /// One row: of the document where it is here and ahead of the catalog, else the catalog's. Its place in the order,
+    /// and whether it is pinned, are this member's.
     pub fn summary(&mut self, now: Timestamp, session: DocumentId) -> Option<Summary> {
+        self.shared_summary(now, session).map(|summary| self.as_arranged(summary))
+    }
+
+    fn as_arranged(&self, mut summary: Summary) -> Summary {
+        let own = summary.position.take();
+        summary.position = self.profile.position(summary.id, own.as_deref()).map(str::to_owned);
+        summary.pinned = self.profile.pins.contains_key(&summary.id);
+        summary
+    }
+
+    /// The row as everybody sees it.
+    fn shared_summary(&mut self, now: Timestamp, session: DocumentId) -> Option<Summary> {
         let row = self.catalog.row(session);
         let ahead = self.replicas.get(&session).is_some_and(|replica| {
             let here = replica.document().is_some_and(|document| !document.is_empty());
@@ -93,10 +121,16 @@ impl Device {
 
     /// Every session that is neither deleted nor purged, archived ones too; unordered.
     pub fn summaries(&mut self, now: Timestamp) -> Vec<Summary> {
+        let shared = self.shared_summaries(now).into_iter();
+        shared.map(|summary| self.as_arranged(summary)).collect()
+    }
+
+    /// The same, as everybody sees them.
+    pub(super) fn shared_summaries(&mut self, now: Timestamp) -> Vec<Summary> {
         let listed = self.catalog.rows().filter(|row| !row.tombstone && row.summary.is_some()).map(|row| row.document);
         let own = self.replicas.keys().copied().filter(|document| self.catalog.row(*document).is_none());
         let sessions: BTreeSet<DocumentId> = listed.chain(own).collect();
-        let summaries = sessions.into_iter().filter_map(|session| self.summary(now, session));
+        let summaries = sessions.into_iter().filter_map(|session| self.shared_summary(now, session));
         summaries.filter(|summary| summary.deleted_at.is_none()).collect()
     }
 

@@ -44,8 +44,11 @@ pub struct Summary {
     pub archived_at: Option<Timestamp>,
     /// If it is.
     pub deleted_at: Option<Timestamp>,
-    /// As the caller sees it.
+    /// Its place in the order: its own in the relay's rows, the member's in what a device lists.
     pub position: Option<String>,
+    /// Whether the member has pinned it; false in the relay's rows.
+    #[serde(default)]
+    pub pinned: bool,
     /// The task that made it.
     pub task: Option<String>,
     /// The session that it is a copy of.
@@ -131,6 +134,7 @@ pub fn summary(id: DocumentId, session: &Session, conversation: &Conversation, n
         archived_at: session.archived_at,
         deleted_at: session.deleted_at,
         position: session.position.clone(),
+        pinned: false,
         task: match &session.origin {
             Some(Origin::Task { task, .. }) => Some(task.clone()),
             _ => None,

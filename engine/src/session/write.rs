@@ -64,8 +64,22 @@ pub fn begin_message(
 pub fn push_part(tx: &mut Transaction<'_>, message: &str, part: &Part) -> Result<u64, AutomergeError> {
     let parts = parts_of(tx, message)?;
     let index = tx.length(&parts);
-    let fields = tx.insert_object(&parts, index, ObjType::Map)?;
-    let name = match &part.kind {
+    let fields = put_part(tx, &parts, index, &part.kind)?;
+    if let Some(provider) = &part.provider {
+        put_provider(tx, &fields, &provider.kind, &provider.data)?;
+    }
+    Ok(index as u64)
+}
+
+/// Adds a part to a list of parts: its map.
+pub(crate) fn put_part(
+    tx: &mut Transaction<'_>,
+    parts: &ObjId,
+    index: usize,
+    kind: &PartKind,
+) -> Result<ObjId, AutomergeError> {
+    let fields = tx.insert_object(parts, index, ObjType::Map)?;
+    let name = match kind {
         PartKind::Text(_) => "text",
         PartKind::Thinking(_) => "thinking",
         PartKind::ToolCall(_) => "tool_call",
@@ -77,11 +91,8 @@ pub fn push_part(tx: &mut Transaction<'_>, message: &str, part: &Part) -> Result
         PartKind::Unknown { name } => name,
     };
     put_word(tx, &fields, "type", Some(name))?;
-    put_kind(tx, &fields, &part.kind)?;
-    if let Some(provider) = &part.provider {
-        put_provider(tx, &fields, &provider.kind, &provider.data)?;
-    }
-    Ok(index as u64)
+    put_kind(tx, &fields, kind)?;
+    Ok(fields)
 }
 
 fn put_kind(tx: &mut Transaction<'_>, fields: &ObjId, kind: &PartKind) -> Result<(), AutomergeError> {
@@ -291,7 +302,12 @@ fn put_error(tx: &mut Transaction<'_>, run: &ObjId, error: Option<&RunError>) ->
     tx.put(&fields, "retryable", error.retryable)
 }
 
-fn put_provider(tx: &mut Transaction<'_>, part: &ObjId, kind: &str, data: &str) -> Result<(), AutomergeError> {
+pub(crate) fn put_provider(
+    tx: &mut Transaction<'_>,
+    part: &ObjId,
+    kind: &str,
+    data: &str,
+) -> Result<(), AutomergeError> {
     let fields = tx.put_object(part, "provider", ObjType::Map)?;
     put_word(tx, &fields, "kind", Some(kind))?;
     put_word(tx, &fields, "data", Some(data))

@@ -143,7 +143,7 @@ impl World {
     }
 
     pub fn send(&mut self, who: Who, text: &str) -> String {
-        self.command(who, Command::Send { text: text.into(), queue: false }).unwrap().id.unwrap()
+        self.command(who, Command::send(text)).unwrap().id.unwrap()
     }
 
     /// An edit is no command yet, but readers know it: a new message that hides what its author saw from there on.

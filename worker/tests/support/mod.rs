@@ -109,7 +109,7 @@ impl Stage {
     }
 
     pub async fn send(&self, session: DocumentId, text: &str) -> Done {
-        self.command(session, Command::Send { text: text.into(), queue: false }).await
+        self.command(session, Command::send(text)).await
     }
 
     /// Waits until the conversation is as wanted.

@@ -1,0 +1,45 @@
+//! What a name, a text and a file of a person may be.
+
+use super::{Attachment, CommandError};
+
+/// Bytes of a message's text.
+pub(super) const MAX_TEXT: usize = 1 << 20;
+/// Characters of a name.
+const MAX_NAME: usize = 200;
+/// Files of one message.
+const MAX_ATTACHMENTS: usize = 100;
+/// Characters of a MIME type (RFC 6838 allows 127 a side).
+const MAX_MIME: usize = 255;
+
+pub(super) fn text(text: &str) -> Result<&str, CommandError> {
+    if text.trim().is_empty() { Err(CommandError::Empty) } else { text_or_none(text).map(Option::unwrap_or_default) }
+}
+
+/// Words that may be missing, since something else is there.
+pub(super) fn text_or_none(text: &str) -> Result<Option<&str>, CommandError> {
+    if text.len() > MAX_TEXT {
+        Err(CommandError::TooLong)
+    } else {
+        Ok(Some(text).filter(|text| !text.trim().is_empty()))
+    }
+}
+
+pub(super) fn name(name: &str) -> Result<&str, CommandError> {
+    let name = name.trim();
+    if name.is_empty() {
+        Err(CommandError::Empty)
+    } else if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
+        Err(CommandError::BadName)
+    } else {
+        Ok(name)
+    }
+}
+
+pub(super) fn attachments(files: &[Attachment]) -> Result<(), CommandError> {
+    let is_hash = |blob: &str| blob.len() == 64 && blob.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    let good = |file: &Attachment| is_hash(&file.blob) && file.mime.len() <= MAX_MIME;
+    if files.len() > MAX_ATTACHMENTS || !files.iter().all(good) {
+        return Err(CommandError::BadAttachment);
+    }
+    files.iter().try_for_each(|file| name(&file.name).map(drop))
+}
