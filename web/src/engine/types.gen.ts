@@ -48,8 +48,10 @@ export type Summary = {
   archivedAt: Timestamp | null,
   /** If it is. */
   deletedAt: Timestamp | null,
-  /** As the caller sees it. */
+  /** Its place in the order: its own in the relay's rows, the member's in what a device lists. */
   position: string | null,
+  /** Whether the member has pinned it; false in the relay's rows. */
+  pinned: boolean,
   /** The task that made it. */
   task: string | null,
   /** The session that it is a copy of. */
@@ -318,14 +320,18 @@ export type Totals = {
   /** Streaming time of all runs, in milliseconds. */
   durationMs: number, };
 
-/** A command on an existing session. (Creating one is [`create`].) */
-export type Command = { "type": "send",
-  /** Its words. */
+/** A command on an existing session. (Creating one is [`create`]; copying one is [`super::duplicate`].) */
+export type Command = { "type": "send" } & Draft | { "type": "edit",
+  /** The person's message, visible or queued. */
+  message: string,
+  /** The new words. May be empty if an attachment stays. */
   text: string,
-  /** Queue it behind a waiting call instead of answering the call with it (an empty `over`, rule 4). */
-  queue: boolean, } | { "type": "remove",
+  /** Which of its attachments go, counted from 0 in their order; the others stay. */
+  detach: Array<number>, } | { "type": "remove",
   /** Its id. */
-  message: string, } | { "type": "pause" } | { "type": "continue" } | { "type": "retry",
+  message: string, } | { "type": "pause" } | { "type": "continue" } | { "type": "steer",
+  /** The queued message that is to be read then. */
+  message: string, } | { "type": "retry",
   /** The last answered message, or the answer's own id. */
   message: string | null, } | { "type": "approve",
   /** Its id. */
@@ -337,9 +343,39 @@ export type Command = { "type": "send",
   /** Told to the model. */
   reason: string | null, } | { "type": "rename",
   /** 1 to 200 characters, no control characters. */
-  name: string, } | { "type": "archive" } | { "type": "restore",
+  name: string, } | { "type": "smart-rename" } | { "type": "set-agent",
+  /** Its id in the workspace. */
+  agent: string, } | { "type": "omit",
+  /** The message. */
+  message: string,
+  /** Index of its part in the document ([`ShownPart::index`](super::conversation::ShownPart::index)). */
+  part: number, } | { "type": "set-spend-limit",
+  /** At least 1; `None`: no limit. */
+  micros: Micros | null, } | { "type": "archive" } | { "type": "restore",
   /** 1 + the highest whole number of all positions known (rule 17). */
-  position: string, };
+  position: string, } | { "type": "delete" } | { "type": "undelete" };
+
+/** A message to be sent. */
+export type Draft = {
+  /** Its words, at most 1 MiB. May be empty if there are attachments. */
+  text: string,
+  /** Queue it behind a waiting call instead of answering the call with it (an empty `over`, rule 4). */
+  queue: boolean,
+  /** Files, whose content is in blobs; at most 100. */
+  attachments?: Array<Attachment> | null,
+  /** Id of the action that the words come from. */
+  action?: string | null, };
+
+/** A file of a message. */
+export type Attachment = {
+  /** SHA-256 of the content, 64 lower-case hex digits. */
+  blob: string,
+  /** MIME type. */
+  mime: string,
+  /** File name: 1 to 200 characters, no control characters. */
+  name: string,
+  /** Bytes. */
+  size: number, };
 
 /** How a session begins. */
 export type NewSession = {
@@ -349,13 +385,43 @@ export type NewSession = {
   agent?: string | null,
   /** The first message. */
   message?: string | null,
+  /** Its files. */
+  attachments?: Array<Attachment> | null,
+  /** Id of the action that the first message comes from. */
+  action?: string | null,
   /** 1 + the highest whole number of all positions known (rule 17). */
-  position?: string | null, };
+  position?: string | null,
+  /** What made it, if not a person. */
+  origin?: Origin | null,
+  /** What all its runs may cost together; at least 1. */
+  spendLimit?: Micros | null, };
+
+/** What made a session. */
+export type Origin = { "kind": "task",
+  /** The task's id in the workspace. */
+  task: string,
+  /** Which of its runs. */
+  run: string, } | { "kind": "duplicate",
+  /** The parent. */
+  session: string,
+  /** Its last message in the copy. */
+  message: string, };
 
 /** What a command left behind, for the caller to show. */
 export type Done = {
   /** The new message's or request's id. */
   id: string | null, };
+
+/** What a person does to their own list. */
+export type Arrange = { "type": "move",
+  /** Which. */
+  session: DocumentId,
+  /** To before this one; `None`: to the end. */
+  before: DocumentId | null, } | { "type": "pin",
+  /** Which. */
+  session: DocumentId, } | { "type": "unpin",
+  /** Which. */
+  session: DocumentId, };
 
 /** What a worker is doing. */
 export type ActivityState = "thinking" | "writing" | "calling";
