@@ -4,13 +4,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use axum::body::Body;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{DefaultBodyLimit, FromRequestParts, Path, Request, State};
+use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST,
-    ORIGIN, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CACHE_CONTROL, HOST, ORIGIN, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -18,16 +16,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use futures_util::stream;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use skein_engine::session::conversation::{MemberRole, WriterKind};
 use skein_engine::sync::ConnectionId;
-use tokio::io::AsyncReadExt;
 use tokio::sync::{Semaphore, watch};
 
 use crate::accounts::{Accounts, Caller, CodeError};
-use crate::blobs::{BlobError, BlobId, Blobs, Put};
+use crate::blobs::{self, BlobError, Blobs};
 use crate::catalog::CatalogHandle;
 use crate::guard::{self, From, Guard};
 use crate::hub::HubHandle;
@@ -36,8 +32,6 @@ use crate::{clock, socket, web};
 
 /// Bytes of a JSON body.
 const MAX_JSON: usize = 64 << 10;
-/// Bytes read from a blob at a time.
-const PIECE: usize = 64 << 10;
 
 /// What the handlers share.
 #[derive(Clone)]
@@ -80,7 +74,7 @@ pub fn router(app: App) -> Router {
         .route("/sync", get(socket::sync))
         .route("/catalog", get(socket::catalog))
         .layer(DefaultBodyLimit::max(MAX_JSON))
-        .route("/blobs/{id}", put(put_blob).get(get_blob))
+        .route("/blobs/{id}", put(blobs::serve::put).get(blobs::serve::get))
         .method_not_allowed_fallback(async || Problem::Method)
         .fallback(web::file)
         .layer(middleware::from_fn_with_state(app.guard.clone(), check))
@@ -98,7 +92,7 @@ async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
         Ok(From::Elsewhere(_)) if request.method() == Method::OPTIONS => {
             let allowed = [
                 (ACCESS_CONTROL_ALLOW_METHODS, "GET, PUT, POST"),
-                (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type"),
+                (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, range"),
                 (ACCESS_CONTROL_MAX_AGE, "600"),
             ];
             let from = request.headers().get(ORIGIN).cloned();
@@ -265,40 +259,4 @@ async fn pair(State(app): State<App>, body: Result<Json<Pairing>, JsonRejection>
     let paired = paired.map_err(|error| Problem::Failed(error.to_string()))?;
     let token = paired.map_err(|error| Problem::Failed(error.to_string()))?.map_err(Problem::Code)?;
     Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "token": token.reveal() }))).into_response())
-}
-
-async fn put_blob(
-    State(app): State<App>,
-    caller: Caller,
-    Path(id): Path<String>,
-    body: Body,
-) -> Result<Response, Problem> {
-    if caller.read_only() {
-        return Err(Problem::Forbidden("a viewer stores nothing"));
-    }
-    let id =
-        BlobId::parse(&id).ok_or_else(|| Problem::Bad("a blob's address ends in its SHA-256, in hex".to_owned()))?;
-    let put = app.blobs.put(&caller.workspace.id, id, body.into_data_stream()).await.map_err(Problem::Blob)?;
-    Ok(match put {
-        Put::Created => StatusCode::CREATED.into_response(),
-        Put::Known => StatusCode::OK.into_response(),
-    })
-}
-
-async fn get_blob(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Response, Problem> {
-    let id = BlobId::parse(&id).ok_or(Problem::NotFound)?;
-    let found = app.blobs.get(&caller.workspace.id, id).await.map_err(|error| Problem::Failed(error.to_string()))?;
-    let (file, size) = found.ok_or(Problem::NotFound)?;
-    let pieces = stream::try_unfold(file, async |mut file| {
-        let mut piece = Vec::with_capacity(PIECE);
-        let read = (&mut file).take(PIECE as u64).read_to_end(&mut piece).await?;
-        Ok::<_, std::io::Error>((read > 0).then_some((piece, file)))
-    });
-    let headers = [
-        (CONTENT_TYPE, "application/octet-stream"),
-        (CONTENT_DISPOSITION, "attachment"),
-        (CONTENT_SECURITY_POLICY, "sandbox"),
-        (CACHE_CONTROL, "private, max-age=31536000, immutable"),
-    ];
-    Ok((headers, [(CONTENT_LENGTH, HeaderValue::from(size))], Body::from_stream(pieces)).into_response())
 }

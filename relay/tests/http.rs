@@ -98,6 +98,19 @@ async fn blobs_come_back_as_a_download_that_can_do_nothing() {
         assert_eq!(got.headers()[name], value);
     }
     assert_eq!(got.bytes().await.unwrap(), content);
+    let part = |range: &str| http.get(&url).bearer_auth(relay.owner_token()).header("range", range).send();
+    let got = part("bytes=100000-199999").await.unwrap();
+    assert_eq!(got.status(), StatusCode::PARTIAL_CONTENT);
+    assert_eq!(got.headers()["content-range"], "bytes 100000-199999/300000");
+    assert_eq!(got.headers()["content-security-policy"], "sandbox");
+    assert_eq!(got.bytes().await.unwrap(), content[100_000..200_000]);
+    let got = part("bytes=300000-").await.unwrap();
+    assert_eq!(
+        (got.status(), &got.headers()["content-range"]),
+        (StatusCode::RANGE_NOT_SATISFIABLE, &"bytes */300000".parse().unwrap())
+    );
+    let head = http.head(&url).bearer_auth(relay.owner_token()).send().await.unwrap();
+    assert_eq!((head.status(), &head.headers()["content-length"]), (StatusCode::OK, &"300000".parse().unwrap()));
     let missing = format!("http://{}/blobs/{}", relay.address(), hex::encode([7; 32]));
     let missing = http.get(missing).bearer_auth(relay.owner_token()).send().await.unwrap();
     assert_eq!(code_of(missing).await.0, StatusCode::NOT_FOUND);
