@@ -7,6 +7,8 @@
 //! the list new, short ones. It is a pure function of the list, so two devices that do it to the same list write the
 //! same, and whatever merges is still one order.
 
+use crate::session::rules::{Rule, off};
+
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 /// Decimal digits of the whole number.
 const WHOLE: usize = 10;
@@ -16,7 +18,8 @@ pub const MAX_FRACTION: usize = 12;
 /// The position after all of these: ten digits, no fraction.
 pub fn position_after<'a>(positions: impl Iterator<Item = &'a str>) -> String {
     let highest = positions.filter_map(parse).map(|(whole, _)| whole).max().unwrap_or(0);
-    written((highest + 1).min(9_999_999_999), &[])
+    let next = if off(Rule::RestoreLast) { highest } else { highest + 1 };
+    written(next.min(9_999_999_999), &[])
 }
 
 /// Whether it is of the right shape.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{DocumentId, Timestamp};
 use crate::position::{self, MAX_FRACTION};
+use crate::session::rules::{Rule, off};
 use crate::session::tree::{self, Slot};
 use crate::session::write::{container, put_int, put_word};
 
@@ -82,7 +83,7 @@ impl From<AutomergeError> for ArrangeError {
 impl Profile {
     /// Where a session stands for this member, given its own position. What is no position counts as missing.
     pub fn position<'a>(&'a self, session: DocumentId, own: Option<&'a str>) -> Option<&'a str> {
-        let placed = self.order.get(&session).filter(|place| place.over.as_deref() == own);
+        let placed = self.order.get(&session).filter(|place| place.over.as_deref() == own || off(Rule::OrderOver));
         placed.map(|place| place.position.as_str()).or(own).filter(|position| position::is_valid(position))
     }
 }

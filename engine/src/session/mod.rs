@@ -20,7 +20,7 @@ pub mod read;
 pub mod rules;
 #[cfg(not(feature = "testing"))]
 #[allow(dead_code)]
-mod rules;
+pub(crate) mod rules;
 mod shown;
 pub mod snapshot;
 mod strand;
