@@ -10,6 +10,7 @@ use super::{Device, DeviceError, Effects};
 use crate::ids::{DocumentId, Principal, Timestamp, random_actor};
 use crate::session::command::{self, CommandError, Done, Given, NewSession};
 use crate::session::conversation::{Conversation, Leases, Writer, Writers};
+use crate::session::duplicate::{self, Source};
 use crate::session::{Command, Session, Summary, summary};
 use crate::wire::catalog::{Offer, ToRelay, Welcome};
 use crate::workspace::{self, Workspace};
@@ -58,6 +59,52 @@ impl Device {
         let mut effects = Effects::default();
         self.written(session, change, &mut effects);
         Ok((done, self.settle(effects)))
+    }
+
+    /// Copies a session up to and with a message (`None`: its last that isn't queued), to the end of the order: the
+    /// copy's id, and what to store and send.
+    pub fn duplicate(
+        &mut self,
+        now: Timestamp,
+        session: DocumentId,
+        at: Option<&str>,
+    ) -> Result<(DocumentId, Effects), DeviceError> {
+        let by = self.member()?;
+        let position = self.next_position();
+        self.derive(now, session)?;
+        let document = self.replicas.get(&session).and_then(Replica::document);
+        let shown = self.views.get(&session).and_then(|view| view.derived());
+        let (document, (plain, seen)) = document.zip(shown).ok_or(DeviceError::NotHere(session))?;
+        let source = Source { id: session, document, session: plain, seen };
+        let copy = duplicate::duplicate(source, at, &position, &Given { by: &by, at: now })?;
+        let id = DocumentId::random();
+        let changes = copy.get_changes(&[]);
+        self.replicas.insert(id, Replica::created(id, copy));
+        let mut effects = Effects::default();
+        self.tell_catalog(&ToRelay::Follow { document: id }, &mut effects);
+        self.store(id, &self.principal(), changes, &mut effects);
+        self.document_changed(id, &mut effects);
+        self.push_sync(id, &mut effects);
+        Ok((id, self.settle(effects)))
+    }
+
+    /// Does the same to several sessions: what became of each, in their order. Nobody's failure stops the others.
+    pub fn commands(
+        &mut self,
+        now: Timestamp,
+        sessions: &[DocumentId],
+        command: &Command,
+    ) -> (Vec<(DocumentId, Result<Done, DeviceError>)>, Effects) {
+        let mut effects = Effects::default();
+        let mut outcomes = Vec::with_capacity(sessions.len());
+        for &session in sessions {
+            let outcome = self.command(now, session, command).map(|(done, more)| {
+                effects += more;
+                done
+            });
+            outcomes.push((session, outcome));
+        }
+        (outcomes, effects)
     }
 
     /// The id of an agent that is named by its id, or by a name that no other agent has. While the workspace's document

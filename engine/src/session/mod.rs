@@ -2,7 +2,7 @@
 //! derives from it.
 //!
 //! In order of reading: [`model`] (the document as plain data), [`read`] (document → model, by way of a plain `tree`),
-//! [`command`] (what a person does) and [`write`] (what a worker appends), [`conversation`] (what everyone sees; made
+//! [`command`] (what a person does), [`duplicate`] (a copy up to a message) and [`write`] (what a worker appends), [`conversation`] (what everyone sees; made
 //! by `shown` from `trust`, who wrote it, `outline`, which runs stand, and `text`, what they
 //! say), [`work`] (what a worker should
 //! do next), [`summary`] (what lists read, with the session's `strand`), [`tail`] (live text stitched onto committed text),
@@ -13,6 +13,7 @@
 
 pub mod command;
 pub mod conversation;
+pub mod duplicate;
 pub mod model;
 mod outline;
 pub mod read;

@@ -8,7 +8,7 @@
 mod apply;
 mod check;
 mod create;
-mod fields;
+pub(in crate::session) mod fields;
 mod seen;
 
 use automerge::AutomergeError;
