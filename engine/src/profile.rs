@@ -6,6 +6,7 @@
 //! written whole, and counts only while its `over` is the session's own position: a session that was restored since comes
 //! in at the end for everyone (rule 17).
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use automerge::transaction::{Transactable, Transaction};
@@ -123,15 +124,18 @@ pub struct Listed {
     pub own: Option<String>,
 }
 
-/// The sessions in this member's order: by position, missing ones last, equal ones by id.
+/// The sessions in this member's order.
 pub fn sorted(profile: &Profile, mut list: Vec<Listed>) -> Vec<Listed> {
-    list.sort_by_cached_key(|listed| key(profile.position(listed.session, listed.own.as_deref()), listed.session));
-    list
+    let position = |listed: &Listed| profile.position(listed.session, listed.own.as_deref()).map(str::to_owned);
+    let mut keyed: Vec<(Option<String>, Listed)> = list.drain(..).map(|listed| (position(&listed), listed)).collect();
+    keyed.sort_by(|(a, one), (b, other)| compare((a.as_deref(), one.session), (b.as_deref(), other.session)));
+    keyed.into_iter().map(|(_, listed)| listed).collect()
 }
 
-/// Compares as [`sorted`] does.
-pub fn key(position: Option<&str>, session: DocumentId) -> (bool, String, String) {
-    (position.is_none(), position.unwrap_or_default().to_owned(), session.to_string())
+/// By position, missing ones last; equal ones by the text of their ids, which is what other programs compare.
+pub fn compare(a: (Option<&str>, DocumentId), b: (Option<&str>, DocumentId)) -> Ordering {
+    let missing_last = a.0.is_none().cmp(&b.0.is_none());
+    missing_last.then_with(|| a.0.cmp(&b.0)).then_with(|| a.1.to_string().cmp(&b.1.to_string()))
 }
 
 /// Does what a person asks; nothing is written if it is so already. `list`: every session that is known, archived ones

@@ -82,12 +82,17 @@ fn writers(session: &Session) -> HashMap<Claim<'_>, (&str, &str)> {
     .collect()
 }
 
+/// What a model reads of a result that a person left out.
+const LEFT_OUT: &str = "The person left this result out.";
+
 /// The first result of each call.
 fn results(messages: &[ShownMessage]) -> BTreeMap<String, (String, bool)> {
     let mut results = BTreeMap::new();
     for part in messages.iter().flat_map(|message| &message.parts) {
         if let Content::ToolResult { call_id, content, is_error, .. } = &part.content {
-            results.entry(call_id.clone()).or_insert_with(|| (content.clone(), *is_error));
+            // The call keeps a result, or the provider would refuse the whole history.
+            let content = if part.omitted { LEFT_OUT } else { content };
+            results.entry(call_id.clone()).or_insert_with(|| (content.to_owned(), *is_error));
         }
     }
     results
@@ -190,7 +195,7 @@ mod tests {
 
     fn part(content: Content, data: Option<&str>) -> ShownPart {
         let provider = data.map(|data| ProviderData { kind: "anthropic".into(), data: data.into() });
-        ShownPart { index: 0, content, provider }
+        ShownPart { index: 0, content, omitted: false, provider }
     }
 
     fn call(id: &str, provider_id: &str, state: ShownCallState) -> ShownPart {
@@ -251,6 +256,15 @@ mod tests {
         assert_eq!((pieces.len(), results.len()), (3, 2));
         assert_eq!(results[0].content, "r1");
         assert!(results[1].is_error && results[1].content.contains("cancelled"));
+    }
+
+    #[test]
+    fn a_result_that_was_left_out_stays_a_result_without_its_content() {
+        let left_out = ShownPart { omitted: true, ..result("1") };
+        let parts = vec![call("1", "x", ShownCallState::Done), left_out];
+        let entries = told(vec![message(Role::User, "t", vec![text("hi")]), message(Role::Assistant, "t", parts)], "t");
+        let Some(Entry::Results { results }) = entries.last() else { panic!("{entries:#?}") };
+        assert_eq!(results[0].content, LEFT_OUT);
     }
 
     #[test]

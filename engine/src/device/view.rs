@@ -202,7 +202,7 @@ fn join(shown: &mut Conversation, live: &LiveRun, message: &str, index: u64, kin
         Some(at) if parts[at].index == index => at,
         at => {
             let at = at.unwrap_or(parts.len());
-            parts.insert(at, ShownPart { index, content: provisional_content(kind), provider: None });
+            parts.insert(at, ShownPart { index, content: provisional_content(kind), omitted: false, provider: None });
             at
         }
     };

@@ -236,6 +236,10 @@ pub struct ShownPart {
     /// What it is.
     #[serde(flatten)]
     pub content: Content,
+    /// Left out of what models are sent, by a person's `omit`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    #[cfg_attr(feature = "ts", ts(optional, as = "Option<bool>"))]
+    pub omitted: bool,
     /// For the provider's eyes only; not part of what is printed.
     #[serde(skip)]
     pub provider: Option<ProviderData>,

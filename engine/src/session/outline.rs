@@ -31,6 +31,7 @@ struct Asked<'a> {
     retries: HashMap<(&'a str, u64), &'a Request>,
     approvals: HashMap<&'a str, Vec<(&'a Request, &'a str, bool)>>,
     denials: HashMap<&'a str, &'a Request>,
+    omits: HashSet<(&'a str, u64)>,
 }
 
 /// See the module. Runs are named by their index.
@@ -197,6 +198,11 @@ impl<'a> Outline<'a> {
     /// Whether any person let any tool's later calls run unasked.
     pub(crate) fn allows_for_session(&self) -> bool {
         self.asked.approvals.values().flatten().any(|(_, _, always)| *always)
+    }
+
+    /// Whether a part is left out of what models are sent.
+    pub(crate) fn omits(&self, message: &str, part: u64) -> bool {
+        !self.asked.omits.is_empty() && self.asked.omits.contains(&(message, part))
     }
 
     /// A run.
@@ -414,7 +420,10 @@ fn asked<'a>(session: &'a Session, writers: &Writers) -> Asked<'a> {
             RequestKind::Deny { target, .. } => {
                 asked.denials.entry(target).or_insert(request);
             }
-            RequestKind::SmartRename { .. } | RequestKind::Omit { .. } | RequestKind::Unknown { .. } => {}
+            RequestKind::Omit { message, part } => {
+                asked.omits.insert((message, *part));
+            }
+            RequestKind::SmartRename { .. } | RequestKind::Unknown { .. } => {}
         }
     }
     asked

@@ -23,7 +23,7 @@ pub(crate) fn conversation(outline: &Outline<'_>, writers: &Writers, now: Timest
     for &index in &outline.shown {
         let run = outline.run(index);
         let asked = run.answers.iter().filter_map(|id| outline.visible(id));
-        messages.extend(asked.map(|message| person(message, Some(run))));
+        messages.extend(asked.map(|message| person(outline, message, Some(run))));
         let own_text;
         let text = if outline.front == Some(index) {
             &outline.front_text
@@ -47,7 +47,7 @@ pub(crate) fn conversation(outline: &Outline<'_>, writers: &Writers, now: Timest
     }
     Conversation {
         messages,
-        queued: outline.queued.iter().map(|&index| person(&outline.session.messages[index], None)).collect(),
+        queued: outline.queued.iter().map(|&index| person(outline, &outline.session.messages[index], None)).collect(),
         waiting: waiting(outline, work.as_ref().map(|work| work.kind), status),
         turns,
         front: outline.front.map(|front| outline.run(front).key()),
@@ -57,7 +57,7 @@ pub(crate) fn conversation(outline: &Outline<'_>, writers: &Writers, now: Timest
         totals,
         auto_title: titles
             .into_iter()
-            .filter(|name| trust::title(name, writers) != Verdict::Void)
+            .filter(|name| trust::title(name, outline.session, writers) != Verdict::Void)
             .map(|name| name.title.clone())
             .next(),
         decisions: outline.decisions.clone(),
@@ -66,13 +66,14 @@ pub(crate) fn conversation(outline: &Outline<'_>, writers: &Writers, now: Timest
     }
 }
 
-fn person(message: &Message, answered_by: Option<&Run>) -> ShownMessage {
+fn person(outline: &Outline<'_>, message: &Message, answered_by: Option<&Run>) -> ShownMessage {
     // What tools say is a worker's to write.
     let words = (0..)
         .zip(&message.parts)
         .filter(|(_, part)| !matches!(part.kind, PartKind::ToolCall(_) | PartKind::ToolResult { .. }));
     let parts = words.filter_map(|(index, part)| {
-        Some(ShownPart { index, content: content(&part.kind)?, provider: part.provider.clone() })
+        let omitted = outline.omits(&message.id, index);
+        Some(ShownPart { index, content: content(&part.kind)?, omitted, provider: part.provider.clone() })
     });
     ShownMessage {
         id: message.id.clone(),
@@ -104,7 +105,8 @@ fn answer(outline: &Outline<'_>, index: usize, text: &[Segment<'_>], calls: &Cal
                     None => continue,
                 },
             };
-            parts.push(ShownPart { index: n, content, provider: part.provider.clone() });
+            let omitted = outline.omits(&segment.message.id, n);
+            parts.push(ShownPart { index: n, content, omitted, provider: part.provider.clone() });
         }
         // A message of a later epoch may hold nothing but what became of earlier calls.
         (!parts.is_empty()).then(|| ShownMessage {

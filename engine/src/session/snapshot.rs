@@ -154,6 +154,7 @@ mod tests {
         let parts = texts.iter().enumerate().map(|(index, text)| ShownPart {
             index: index as u64,
             content: Content::Text { text: text.clone() },
+            omitted: false,
             provider: Some(ProviderData { kind: "test".into(), data: "{}".into() }),
         });
         ShownMessage {

@@ -4,7 +4,7 @@
 //! Invariant: what holds an operation by someone known not to be allowed it takes no part, whoever else wrote in it.
 
 use super::conversation::{MemberRole, Writer, WriterKind, Writers};
-use super::model::{AutoName, Message, Request, Run};
+use super::model::{AutoName, Message, Origin, Request, Run, Session};
 use super::rules::{Rule, off};
 use crate::ids::ActorId;
 
@@ -46,9 +46,10 @@ pub(crate) fn answer(message: &Message, inherited: bool, maker: Option<&ActorId>
     if inherited && made_by(&message.by, maker) { Verdict::Counts } else { by_worker(&message.by, writers) }
 }
 
-/// An automatic title is a worker's.
-pub(crate) fn title(name: &AutoName, writers: &Writers) -> Verdict {
-    by_worker(&name.by, writers)
+/// An automatic title is a worker's; in a copy the one that it came with is the maker's.
+pub(crate) fn title(name: &AutoName, session: &Session, writers: &Writers) -> Verdict {
+    let copied = matches!(session.origin, Some(Origin::Duplicate { .. }));
+    if copied && made_by(&name.by, session.maker.as_ref()) { Verdict::Counts } else { by_worker(&name.by, writers) }
 }
 
 /// A request is a person's who may write, or a tool's on behalf of one. A worker asks nothing of itself, or it could

@@ -235,7 +235,7 @@ fn name(outline: &Outline<'_>, writers: &Writers) -> Option<Work> {
         return Some(work(smart_turn(&request.id), Some(request.id.clone())));
     }
     let answered = runs().any(|(_, run)| !run.answers.is_empty() && !run.inherited && run.state == RunState::Completed);
-    let named = session.auto_names.iter().any(|name| trust::title(name, writers) != Verdict::Void)
+    let named = session.auto_names.iter().any(|name| trust::title(name, session, writers) != Verdict::Void)
         || runs().any(|(_, run)| is_naming(run) && run.state == RunState::Completed);
     (answered && (!named || off(Rule::NamedOnce))).then(|| work("name".to_owned(), None))
 }
