@@ -24,7 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::{Automerge, Change};
 
-pub use self::effects::{Effects, Notice, SyncState};
+pub pub use self::sessions::Outcome;
+use self::effects::{Effects, Notice, SyncState};
 
 use self::catalog::Catalog;
 use self::link::SyncLink;

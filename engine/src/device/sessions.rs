@@ -15,6 +15,9 @@ use crate::session::{Command, Session, Summary, summary};
 use crate::wire::catalog::{Offer, ToRelay, Welcome};
 use crate::workspace::{self, Workspace};
 
+/// What became of one session of a bulk command.
+pub type Outcome = (DocumentId, Result<Done, DeviceError>);
+
 impl Device {
     /// Creates a session: id, and what to store and send. What `new` leaves open is filled in: the workspace's default
     /// agent, the position after all others.
@@ -94,7 +97,7 @@ impl Device {
         now: Timestamp,
         sessions: &[DocumentId],
         command: &Command,
-    ) -> (Vec<(DocumentId, Result<Done, DeviceError>)>, Effects) {
+    ) -> (Vec<Outcome>, Effects) {
         let mut effects = Effects::default();
         let mut outcomes = Vec::with_capacity(sessions.len());
         for &session in sessions {
