@@ -24,8 +24,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::{Automerge, Change};
 
-pub pub use self::sessions::Outcome;
-use self::effects::{Effects, Notice, SyncState};
+pub use self::effects::{Effects, Notice, SyncState};
+pub use self::sessions::Outcome;
 
 use self::catalog::Catalog;
 use self::link::SyncLink;

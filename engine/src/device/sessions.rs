@@ -92,12 +92,7 @@ impl Device {
     }
 
     /// Does the same to several sessions: what became of each, in their order. Nobody's failure stops the others.
-    pub fn commands(
-        &mut self,
-        now: Timestamp,
-        sessions: &[DocumentId],
-        command: &Command,
-    ) -> (Vec<Outcome>, Effects) {
+    pub fn commands(&mut self, now: Timestamp, sessions: &[DocumentId], command: &Command) -> (Vec<Outcome>, Effects) {
         let mut effects = Effects::default();
         let mut outcomes = Vec::with_capacity(sessions.len());
         for &session in sessions {
