@@ -253,8 +253,8 @@ fn copy(world: &World, at: Option<&str>) -> (Automerge, Session, Conversation) {
         Source { id: DocumentId::from_bytes([7; 16]), document: &world.replicas[A], session: &session, seen: &seen };
     let given = Given { by: "person1", at: Timestamp(9) };
     let at = at.map(|text| {
-        let all = seen.messages.iter().chain(&seen.queued);
-        all.filter(|message| world::text(message) == text).next_back().unwrap().id.clone()
+        let mut all = seen.messages.iter().chain(&seen.queued);
+        all.rfind(|message| world::text(message) == text).unwrap().id.clone()
     });
     let copy = duplicate(source, at.as_deref(), "0000000002", &given).unwrap();
     let read = read::session(&copy);
