@@ -3,8 +3,8 @@
 //!
 //! In order of reading: `replica` (one document and its sync with the relay), `link` (the connection that carries it),
 //! `catalog` (rows, writers, leases), `view` (a session as it is looked at, live text joined on), `prefetch` (what is
-//! kept without being asked for), `effects` (what comes out). `receive`, `sessions` and `worker` are the device's own
-//! doings: what comes in, what a person does, what a worker does.
+//! kept without being asked for), `effects` (what comes out). `receive`, `sessions`, `workspace` and `worker` are the
+//! device's own doings: what comes in, what a person does, what a worker does.
 //!
 //! Invariant: a device never waits. A command takes effect here at once; what it has to store and send comes out as
 //! [`Effects`].
@@ -19,6 +19,7 @@ mod replica;
 mod sessions;
 mod view;
 mod worker;
+mod workspace;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,6 +41,7 @@ use crate::storage::Record;
 use crate::wire::catalog::{Row, ToRelay, Welcome, WriterRow};
 use crate::wire::cbor;
 use crate::wire::ephemeral::Ephemeral;
+use crate::workspace::WorkspaceError;
 
 /// How a device begins.
 #[derive(Clone, Debug)]
@@ -73,7 +75,7 @@ pub struct Device {
 pub const UNBOUND: &str = "local";
 
 /// Why a document isn't here.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum DeviceError {
     /// Unknown here and on the relay, or the link is down.
     #[error("there is no session {0} here")]
@@ -90,6 +92,9 @@ pub enum DeviceError {
     /// See there.
     #[error(transparent)]
     Arrange(#[from] ArrangeError),
+    /// See there.
+    #[error(transparent)]
+    Workspace(#[from] WorkspaceError),
     /// A document of a store or peer can't be read.
     #[error("document {document} cannot be read: {why}")]
     Broken {

@@ -8,12 +8,12 @@ use super::catalog::Catalog;
 use super::replica::{Replica, transact};
 use super::{Device, DeviceError, Effects};
 use crate::ids::{DocumentId, Principal, Timestamp, random_actor};
-use crate::session::command::{self, CommandError, Done, Given, NewSession};
+use crate::session::command::{self, Done, Given, NewSession};
 use crate::session::conversation::{Conversation, Leases, Writer, Writers};
 use crate::session::duplicate::{self, Source};
 use crate::session::{Command, Session, Summary, summary};
 use crate::wire::catalog::{Offer, ToRelay, Welcome};
-use crate::workspace::{self, Workspace};
+use crate::workspace::WorkspaceError;
 
 /// What became of one session of a bulk command.
 pub type Outcome = (DocumentId, Result<Done, DeviceError>);
@@ -25,9 +25,10 @@ impl Device {
         let by = self.member()?;
         let mut new = new.clone();
         new.position.get_or_insert_with(|| self.next_position());
-        if new.agent.is_none() {
-            new.agent = Some(self.workspace().default_agent).filter(|agent| !agent.is_empty());
-        }
+        new.agent = match &new.agent {
+            Some(agent) => Some(self.agent(agent)?),
+            None => Some(self.workspace().default_agent).filter(|agent| !agent.is_empty()),
+        };
         let mut document = Automerge::new().with_actor(random_actor());
         let ((), change) = transact(&mut document, |tx| command::create(tx, &new, &Given { by: &by, at: now }))?;
         let id = DocumentId::random();
@@ -105,18 +106,11 @@ impl Device {
         (outcomes, effects)
     }
 
-    /// The id of an agent that is named by its id, or by a name that no other agent has. While the workspace's document
-    /// isn't here, whatever is named is taken for an id.
-    fn agent(&self, named: &str) -> Result<String, CommandError> {
+    /// The id of an agent that is given by id or name. While the workspace's document isn't here, whatever is given is
+    /// taken for an id.
+    fn agent(&self, given: &str) -> Result<String, WorkspaceError> {
         let workspace = self.workspace();
-        if workspace.agents.contains_key(named) || workspace.agents.is_empty() {
-            return Ok(named.to_owned());
-        }
-        let mut so_called = workspace.agents.iter().filter(|(_, agent)| agent.name == named);
-        match (so_called.next(), so_called.next()) {
-            (Some((id, _)), None) => Ok(id.clone()),
-            _ => Err(CommandError::NoAgent(named.to_owned())),
-        }
+        if workspace.agents.is_empty() { Ok(given.to_owned()) } else { Ok(workspace.agent(given)?.0.to_owned()) }
     }
 
     /// The session as plain data, cached until its document changes.
@@ -190,12 +184,6 @@ impl Device {
         command::position_after(known.iter().map(String::as_str))
     }
 
-    /// The workspace document, if it is here; empty otherwise.
-    pub fn workspace(&self) -> Workspace {
-        let document = self.catalog.identity.as_ref().map(|identity| identity.workspace_document);
-        document.and_then(|document| self.document(document).ok()).map(workspace::workspace).unwrap_or_default()
-    }
-
     /// Who this device is.
     pub fn identity(&self) -> Option<&Welcome> {
         self.catalog.identity.as_ref()
@@ -211,7 +199,7 @@ impl Device {
         self.catalog.offers()
     }
 
-    fn member(&self) -> Result<String, DeviceError> {
+    pub(super) fn member(&self) -> Result<String, DeviceError> {
         self.catalog.identity.as_ref().map(|identity| identity.member.clone()).ok_or(DeviceError::NoIdentity)
     }
 

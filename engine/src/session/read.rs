@@ -45,11 +45,12 @@ pub fn session(document: &Automerge) -> Session {
     }
 }
 
+/// What a document holds that can't be read, in words.
 #[derive(Default)]
-struct Faults(Vec<String>);
+pub(crate) struct Faults(pub(crate) Vec<String>);
 
 impl Faults {
-    fn note(&mut self, what: impl FnOnce() -> String) {
+    pub(crate) fn note(&mut self, what: impl FnOnce() -> String) {
         if self.0.len() < MAX_FAULTS {
             self.0.push(what());
         }

@@ -34,9 +34,11 @@ pub(crate) enum Value {
     Text(String, BTreeSet<ActorId>),
     /// Any number without a fraction.
     Int(i64),
+    /// A number with a fraction, or beyond what JavaScript counts exactly.
+    Float(f64),
     /// True or false.
     Bool(bool),
-    /// Null, bytes, fractions, what is too deep, what this version doesn't know.
+    /// Null, bytes, what is too deep, what this version doesn't know.
     Other,
 }
 
@@ -129,7 +131,7 @@ fn owned(document: &Automerge, value: automerge::Value<'_>, id: &ObjId, depth: u
 /// JavaScript has one kind of number: one without a fraction is an integer, within what it can count exactly.
 fn whole(n: f64) -> Value {
     const MAX_SAFE: f64 = 9_007_199_254_740_991.0;
-    if n.fract() == 0.0 && n.abs() <= MAX_SAFE { Value::Int(n as i64) } else { Value::Other }
+    if n.fract() == 0.0 && n.abs() <= MAX_SAFE { Value::Int(n as i64) } else { Value::Float(n) }
 }
 
 fn actor(id: &ObjId) -> Option<ActorId> {
@@ -260,6 +262,15 @@ impl<'a> Slot<'a> {
     /// A whole number that isn't negative.
     pub(crate) fn count(self) -> Option<u64> {
         self.int().and_then(|n| u64::try_from(n).ok())
+    }
+
+    /// Any finite number.
+    pub(crate) fn number(self) -> Option<f64> {
+        match self.last()?.value {
+            Value::Int(n) => Some(n as f64),
+            Value::Float(n) => Some(n).filter(|n| n.is_finite()),
+            _ => None,
+        }
     }
 
     /// A time.

@@ -24,7 +24,7 @@ pub(super) fn text_or_none(text: &str) -> Result<Option<&str>, CommandError> {
     }
 }
 
-pub(super) fn name(name: &str) -> Result<&str, CommandError> {
+pub(crate) fn name(name: &str) -> Result<&str, CommandError> {
     let name = name.trim();
     if name.is_empty() {
         Err(CommandError::Empty)

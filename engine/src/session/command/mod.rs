@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{DocumentId, Micros, Timestamp};
 
 pub use self::apply::apply;
+pub(crate) use self::check::name as checked_name;
 pub use self::create::{NewSession, create};
 pub use crate::position::position_after;
 
@@ -197,9 +198,6 @@ pub enum CommandError {
     /// A limit of nothing.
     #[error("a spend limit is at least a millionth of a dollar; without a limit say none")]
     BadLimit,
-    /// An agent that the workspace doesn't have.
-    #[error("there is no agent \"{0}\" in this workspace")]
-    NoAgent(String),
     /// A part of a message that isn't sent to models as such.
     #[error("this part can't be left out: only attachments and tool results can")]
     NotOmittable,

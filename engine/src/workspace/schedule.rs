@@ -1,0 +1,166 @@
+//! When a task is due: five fields of cron in a time zone, in, times out. A pure function: the zones are compiled in.
+//!
+//! Only with the feature `schedule`, which is on by default: the browser goes without, since the zones alone would be a
+//! third of its module. Without it a schedule is taken as it is, and whoever computes it says what is wrong.
+
+use crate::ids::Timestamp;
+
+/// Characters of an expression or a zone's name.
+const MAX_LENGTH: usize = 200;
+
+/// Why a schedule is none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ScheduleError {
+    /// It can't be read.
+    #[error("\"{cron}\" is no schedule: {why} (five fields: minute, hour, day, month, weekday)")]
+    BadCron {
+        /// As given.
+        cron: String,
+        /// In words.
+        why: String,
+    },
+    /// No such zone.
+    #[error("there is no time zone \"{0}\": give a name such as Europe/Berlin")]
+    BadZone(String),
+    /// It names no day that exists.
+    #[error("\"{0}\" never comes: there is no such day")]
+    Never(String),
+}
+
+/// One time at which a task is due.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Due {
+    /// When.
+    pub at: Timestamp,
+    /// On the clock of its zone, with the offset: `2026-11-26T09:00:00+01:00`.
+    pub local: String,
+}
+
+/// Checks a schedule; a zone without a schedule is checked as well.
+pub(super) fn check(cron: Option<&str>, zone: Option<&str>, now: Timestamp) -> Result<(), ScheduleError> {
+    if let Some(zone) = zone.filter(|zone| zone.len() > MAX_LENGTH) {
+        return Err(ScheduleError::BadZone(zone.chars().take(MAX_LENGTH).collect()));
+    }
+    if let Some(cron) = cron.filter(|cron| cron.len() > MAX_LENGTH) {
+        let cron = cron.chars().take(MAX_LENGTH).collect();
+        return Err(ScheduleError::BadCron { cron, why: "it is too long".into() });
+    }
+    compute::check(cron, zone, now)
+}
+
+#[cfg(feature = "schedule")]
+pub use compute::next;
+
+#[cfg(feature = "schedule")]
+mod compute {
+    use croner::Cron;
+    use croner::errors::CronError;
+    use croner::parser::{CronParser, Seconds, Year};
+    use jiff::Zoned;
+    use jiff::tz::TimeZone;
+
+    use super::{Due, ScheduleError};
+    use crate::ids::Timestamp;
+
+    /// The next times after `after`, at most `count`. `zone`: a name of the IANA database; `None`: UTC. A time that a
+    /// clock change leaves out comes at the first moment after it, one that comes twice comes once.
+    pub fn next(cron: &str, zone: Option<&str>, after: Timestamp, count: usize) -> Result<Vec<Due>, ScheduleError> {
+        let parsed = parse(cron)?;
+        let mut at = clock(after, zone_of(zone)?);
+        let mut times = Vec::new();
+        while times.len() < count {
+            at = match parsed.find_next_occurrence(&at, false) {
+                Ok(next) => next,
+                Err(CronError::TimeSearchLimitExceeded) if times.is_empty() => {
+                    return Err(ScheduleError::Never(cron.into()));
+                }
+                Err(_) => break,
+            };
+            let ms = u64::try_from(at.timestamp().as_millisecond()).unwrap_or_default();
+            times.push(Due { at: Timestamp(ms), local: at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string() });
+        }
+        Ok(times)
+    }
+
+    pub(super) fn check(cron: Option<&str>, zone: Option<&str>, now: Timestamp) -> Result<(), ScheduleError> {
+        match cron {
+            Some(cron) => next(cron, zone, now, 1).map(drop),
+            None => zone_of(zone).map(drop),
+        }
+    }
+
+    fn parse(cron: &str) -> Result<Cron, ScheduleError> {
+        let parser = CronParser::builder().seconds(Seconds::Disallowed).year(Year::Disallowed).build();
+        parser.parse(cron).map_err(|error| ScheduleError::BadCron { cron: cron.into(), why: error.to_string() })
+    }
+
+    fn zone_of(zone: Option<&str>) -> Result<TimeZone, ScheduleError> {
+        match zone {
+            None => Ok(TimeZone::UTC),
+            Some(name) => TimeZone::get(name).map_err(|_| ScheduleError::BadZone(name.into())),
+        }
+    }
+
+    /// A clock beyond the year 9999 reads as 1970.
+    fn clock(at: Timestamp, zone: TimeZone) -> Zoned {
+        let ms = i64::try_from(at.0).unwrap_or_default();
+        jiff::Timestamp::from_millisecond(ms).unwrap_or_default().to_zoned(zone)
+    }
+}
+
+#[cfg(not(feature = "schedule"))]
+mod compute {
+    pub(super) fn check(
+        _: Option<&str>,
+        _: Option<&str>,
+        _: crate::ids::Timestamp,
+    ) -> Result<(), super::ScheduleError> {
+        Ok(())
+    }
+}
+
+#[cfg(all(test, feature = "schedule"))]
+mod tests {
+    use super::*;
+
+    /// 2026-03-28 12:00 UTC, the day before clocks change in Berlin.
+    const MARCH: Timestamp = Timestamp(1_774_699_200_000);
+    /// 2026-10-24 12:00 UTC, the day before they change back.
+    const OCTOBER: Timestamp = Timestamp(1_792_843_200_000);
+
+    fn locals(cron: &str, zone: Option<&str>, after: Timestamp) -> Vec<String> {
+        next(cron, zone, after, 3).unwrap().into_iter().map(|due| due.local).collect()
+    }
+
+    #[test]
+    fn a_daily_task_keeps_its_hour_when_the_clocks_change() {
+        let spring = locals("0 9 * * *", Some("Europe/Berlin"), MARCH);
+        assert_eq!(spring, ["2026-03-29T09:00:00+02:00", "2026-03-30T09:00:00+02:00", "2026-03-31T09:00:00+02:00"]);
+        let autumn = locals("0 9 * * *", Some("Europe/Berlin"), OCTOBER);
+        assert_eq!(autumn, ["2026-10-25T09:00:00+01:00", "2026-10-26T09:00:00+01:00", "2026-10-27T09:00:00+01:00"]);
+        assert_eq!(locals("0 9 * * *", None, MARCH)[0], "2026-03-29T09:00:00+00:00");
+    }
+
+    #[test]
+    fn an_hour_that_is_left_out_comes_after_the_gap_and_one_that_repeats_comes_once() {
+        let spring = locals("30 2 * * *", Some("Europe/Berlin"), MARCH);
+        assert_eq!(spring, ["2026-03-29T03:00:00+02:00", "2026-03-30T02:30:00+02:00", "2026-03-31T02:30:00+02:00"]);
+        let autumn = locals("30 2 * * *", Some("Europe/Berlin"), OCTOBER);
+        assert_eq!(autumn, ["2026-10-25T02:30:00+02:00", "2026-10-26T02:30:00+01:00", "2026-10-27T02:30:00+01:00"]);
+    }
+
+    #[test]
+    fn what_is_no_schedule_is_refused_with_the_reason() {
+        for cron in ["", "* * * *", "0 0 0 * * *", "99 * * * *", "a b c d e", "* * * * * * * *", "💥"] {
+            assert!(matches!(check(Some(cron), None, MARCH), Err(ScheduleError::BadCron { .. })), "{cron}");
+        }
+        let long = "*".repeat(1 << 20);
+        assert!(matches!(check(Some(&long), None, MARCH), Err(ScheduleError::BadCron { .. })));
+        assert_eq!(check(Some("0 0 30 2 *"), None, MARCH), Err(ScheduleError::Never("0 0 30 2 *".into())));
+        for zone in ["", "Atlantis/Capital", "../../etc/passwd", long.as_str()] {
+            assert!(matches!(check(None, Some(zone), MARCH), Err(ScheduleError::BadZone(_))));
+        }
+        assert_eq!(check(Some("@daily"), Some("Asia/Kathmandu"), MARCH), Ok(()));
+        assert!(next("* * * * *", None, Timestamp(u64::MAX), 2).is_ok());
+    }
+}
