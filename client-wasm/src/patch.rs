@@ -252,7 +252,7 @@ impl From<DeviceError> for Fault {
         let code = match &error {
             DeviceError::NotHere(_) | DeviceError::NoIdentity => "not-here",
             DeviceError::Opening(_) => "opening",
-            DeviceError::Command(_) | DeviceError::Arrange(_) => "bad-command",
+            DeviceError::Command(_) | DeviceError::Arrange(_) | DeviceError::Workspace(_) => "bad-command",
             DeviceError::Broken { .. } => "engine",
         };
         Self::new(code, error.to_string())

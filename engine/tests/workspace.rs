@@ -447,7 +447,7 @@ fn command(seen: &Workspace, kind: u8, which: u8, value: u8) -> Do {
     let integration = ["files", "mail"][usize::from(which) % 2].to_owned();
     let word = format!("n{}", value % 8);
     let policy = [None, Some(Policy::Allow), Some(Policy::Once), Some(Policy::Ask), Some(Policy::Deny)];
-    let (number, on) = (u64::from(value), value % 2 == 0);
+    let (number, on) = (u64::from(value), value.is_multiple_of(2));
     match kind % 16 {
         0 => self::agent(&word),
         1 => Do::SetAgent { agent, fields: vec![AgentField::Name(word)] },
@@ -459,7 +459,7 @@ fn command(seen: &Workspace, kind: u8, which: u8, value: u8) -> Do {
         7 => self::action(&word, "{{a}} {{b}}"),
         8 => {
             let text = on.then(|| word.clone());
-            let field = if which % 2 == 0 {
+            let field = if which.is_multiple_of(2) {
                 ActionField::Default("a".into(), text)
             } else {
                 ActionField::Description("a".into(), text)
