@@ -129,7 +129,7 @@ mod tests {
     const OCTOBER: Timestamp = Timestamp(1_792_843_200_000);
 
     fn locals(cron: &str, zone: Option<&str>, after: Timestamp) -> Vec<String> {
-        next(cron, zone, after, 3).unwrap().into_iter().map(|due| due.local).collect()
+        next(cron, zone, after, 3).into_iter().flatten().map(|due| due.local).collect()
     }
 
     #[test]
