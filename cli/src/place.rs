@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use skein_client::{Client, ClientConfig, Link};
+use skein_engine::device::Keeps;
 use skein_engine::ids::DocumentId;
 
 use crate::args::Place;
@@ -39,7 +40,7 @@ impl Place {
             relay: self.relay.clone(),
             token,
             data: Some(data.clone()),
-            prefetch: false,
+            keeps: Keeps::Opened,
             offline,
         })
         .await?;

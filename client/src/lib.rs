@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_engine::device::{Device, DeviceConfig, DeviceError, Effects, Notice, UNBOUND};
+use skein_engine::device::{Device, DeviceConfig, DeviceError, Effects, Keeps, Notice, UNBOUND};
 use skein_engine::ids::{DocumentId, PeerId, Timestamp, random_id};
 use skein_engine::wire::catalog::Welcome;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -45,8 +45,8 @@ pub struct ClientConfig {
     pub token: Option<String>,
     /// Folder of the replica; `None`: in memory.
     pub data: Option<PathBuf>,
-    /// Whether it keeps what the catalog lists without being asked.
-    pub prefetch: bool,
+    /// Which sessions it keeps without being asked.
+    pub keeps: Keeps,
     /// Don't connect at all.
     pub offline: bool,
 }
@@ -103,7 +103,7 @@ impl Client {
         // A replica that has never met a relay is its own until it does; without a folder there is nothing to be kept.
         let identity = folder.as_ref().map(|folder| folder.identity().unwrap_or_else(|| Welcome::unbound(UNBOUND)));
         let kept = folder.as_ref().map(Folder::catalog).unwrap_or_default();
-        let device = Device::new(DeviceConfig { peer: PeerId::from(random_id()), identity, prefetch: config.prefetch });
+        let device = Device::new(DeviceConfig { peer: PeerId::from(random_id()), identity, keeps: config.keeps });
 
         let (jobs, queue) = mpsc::unbounded_channel();
         let shared = Arc::new(Shared::new(device, folder, jobs));

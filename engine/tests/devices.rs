@@ -10,7 +10,7 @@ mod world;
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use skein_engine::device::{Device, DeviceConfig, DeviceError, Notice};
+use skein_engine::device::{Device, DeviceConfig, DeviceError, Keeps, Notice};
 use skein_engine::ids::{DocumentId, Epoch, PeerId};
 use skein_engine::session::Command;
 use skein_engine::session::command::NewSession;
@@ -365,7 +365,7 @@ fn a_command_on_what_is_not_here_is_an_error_and_changes_nothing() {
     let missing = DocumentId::random();
     let refused = world.nodes[A].device.command(NOW, missing, &send("x")).unwrap_err();
     assert_eq!(refused, DeviceError::NotHere(missing));
-    let mut nobody = Device::new(DeviceConfig { peer: PeerId::from("p"), identity: None, prefetch: false });
+    let mut nobody = Device::new(DeviceConfig { peer: PeerId::from("p"), identity: None, keeps: Keeps::Opened });
     assert_eq!(nobody.create(NOW, &NewSession::default()).unwrap_err(), DeviceError::NoIdentity);
 }
 
@@ -425,21 +425,6 @@ fn a_closed_document_is_still_brought_to_the_relay() {
     world.open(A, id);
     world.deliver();
     assert_eq!(texts(&mut world, A, id).len(), 3, "opened again, it is whole");
-}
-
-#[test]
-fn a_device_that_prefetches_keeps_what_the_catalog_lists_a_few_at_a_time() {
-    let mut world = World::new();
-    world.add("ann", false);
-    world.connect(A);
-    world.deliver();
-    let made: Vec<DocumentId> = (0..30).map(|_| world.create(A, &NewSession::default())).collect();
-    world.deliver();
-    let keeper = world.add_prefetching("bob");
-    world.connect(keeper);
-    world.deliver();
-    assert!(made.iter().all(|id| world.nodes[keeper].device.document(*id).is_ok()));
-    assert!(world.nodes[keeper].most_loading <= 9, "{} at once", world.nodes[keeper].most_loading);
 }
 
 #[test]

@@ -238,7 +238,7 @@ fn a_session_can_come_from_a_task_and_an_action() {
         ..NewSession::default()
     };
     let mut document = Automerge::new().with_actor(random_actor());
-    transact(&mut document, |tx| command::create(tx, &new, &Given { by: "p", at: Timestamp(1) })).unwrap();
+    transact(&mut document, |tx| command::create(tx, &new, &Given { by: "p", at: Timestamp(1), id: None })).unwrap();
     let session = read::session(&document);
     assert_eq!(session.origin, new.origin);
     assert_eq!(session.messages[0].action.as_deref(), Some("action1"));
@@ -251,7 +251,7 @@ fn copy(world: &World, at: Option<&str>) -> (Automerge, Session, Conversation) {
     let (session, seen) = (world.session(A), world.see(A));
     let source =
         Source { id: DocumentId::from_bytes([7; 16]), document: &world.replicas[A], session: &session, seen: &seen };
-    let given = Given { by: "person1", at: Timestamp(9) };
+    let given = Given { by: "person1", at: Timestamp(9), id: None };
     let at = at.map(|text| {
         let mut all = seen.messages.iter().chain(&seen.queued);
         all.rfind(|message| world::text(message) == text).unwrap().id.clone()
@@ -345,7 +345,7 @@ fn a_copy_goes_on_and_keeps_its_names() {
     world.sync_all();
     let (mut document, session, shown) = copy(&world, None);
     assert_eq!(shown.auto_title.as_deref(), Some("A title"));
-    let given = Given { by: "person1", at: Timestamp(10) };
+    let given = Given { by: "person1", at: Timestamp(10), id: None };
     transact(&mut document, |tx| command::apply(tx, &session, &shown, &Command::send("u2"), &given)).unwrap();
     let mut writers = Writers::default();
     let writer = world.writers.get(world.replicas[A].get_actor()).unwrap().clone();

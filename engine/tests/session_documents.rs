@@ -125,7 +125,7 @@ fn a_new_session_has_all_its_containers_in_one_change() {
         position: Some("0000000004".into()),
         ..NewSession::default()
     };
-    let given = Given { by: "person1", at: Timestamp(5) };
+    let given = Given { by: "person1", at: Timestamp(5), id: None };
     transact(&mut document, |tx| command::create(tx, &new, &given)).unwrap();
     assert_eq!(document.get_changes(&[]).len(), 1);
     let mut plain = plain(&document);
@@ -257,7 +257,7 @@ fn the_least_session_of_a_javascript_client_is_read_and_answered() {
     assert_eq!((row.name_source, row.position, row.cost_micros), (NameSource::Default, None, Some(Micros(0))));
     // Containers that the client left out are made when they are needed.
     transact(&mut document, |tx| {
-        let given = Given { by: "person1", at: Timestamp(2) };
+        let given = Given { by: "person1", at: Timestamp(2), id: None };
         command::apply(tx, &session, &seen, &Command::Rename { name: "Mine".into() }, &given)
     })
     .unwrap();
@@ -288,7 +288,7 @@ fn two_replicas_that_make_the_same_container_lose_neither_side() {
     // What is written now goes to one of them, and is read with both.
     let seen = conversation(&session, &ONLINE, &Writers::default(), Timestamp(1));
     transact(&mut first, |tx| {
-        let given = Given { by: "person1", at: Timestamp(2) };
+        let given = Given { by: "person1", at: Timestamp(2), id: None };
         command::apply(tx, &session, &seen, &Command::send("u3"), &given)
     })
     .unwrap();
@@ -317,7 +317,7 @@ fn what_a_later_version_wrote_survives_and_shows() {
     let hologram = Content::Unknown { name: "hologram".into() };
     assert_eq!(shown, [(0, hologram), (1, Content::Text { text: "Look".into() })]);
     transact(&mut document, |tx| {
-        let given = Given { by: "person1", at: Timestamp(2) };
+        let given = Given { by: "person1", at: Timestamp(2), id: None };
         command::apply(tx, &session, &seen, &Command::send("And?"), &given)
     })
     .unwrap();
@@ -334,7 +334,7 @@ fn what_is_no_session_refuses_commands() {
     assign(&mut document, &json!({ "kind": "workspace", "messages": 7 }));
     let session = read::session(&document);
     let seen = conversation(&session, &ONLINE, &Writers::default(), Timestamp(1));
-    let given = Given { by: "person1", at: Timestamp(2) };
+    let given = Given { by: "person1", at: Timestamp(2), id: None };
     let send = Command::send("Hello");
     let refused = transact(&mut document, |tx| command::apply(tx, &session, &seen, &send, &given));
     assert_eq!(refused, Err(command::CommandError::NotASession));

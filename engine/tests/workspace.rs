@@ -37,7 +37,7 @@ impl Replica {
     fn act(&mut self, command: &Do) -> Result<Done, WorkspaceError> {
         let seen = workspace(&self.0);
         let mut tx = self.0.transaction();
-        let done = apply(&mut tx, &seen, command, &Given { by: "m", at: NOW });
+        let done = apply(&mut tx, &seen, command, &Given { by: "m", at: NOW, id: None });
         if done.is_ok() {
             tx.commit();
         } else {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_client::{Client, ClientConfig, Event};
-use skein_engine::device::Notice;
+use skein_engine::device::{Keeps, Notice};
 use skein_engine::ids::DocumentId;
 use skein_engine::session::conversation::{Status, WriterKind};
 use skein_engine::wire::catalog::{Offer, ToRelay};
@@ -66,7 +66,7 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
         relay: config.relay_url.clone(),
         token: Some(config.token.clone()),
         data: None,
-        prefetch: false,
+        keeps: Keeps::Opened,
         offline: false,
     });
     let client = client.await.map_err(|error| WorkerError::Relay(error.to_string()))?;

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use js_sys::{Function, Promise};
-use skein_engine::device::{Device, DeviceConfig, DeviceError, Effects};
+use skein_engine::device::{Device, DeviceConfig, DeviceError, Effects, Keeps};
 use skein_engine::ids::{DocumentId, PeerId, Timestamp, random_id};
 use skein_engine::session::Command;
 use skein_engine::session::command::{Done, NewSession};
@@ -109,7 +109,7 @@ impl Seat {
                 identity = store.identity().await.unwrap_or_default();
             }
         }
-        let config = DeviceConfig { peer: PeerId::from(random_id()), identity: identity.clone(), prefetch: true };
+        let config = DeviceConfig { peer: PeerId::from(random_id()), identity: identity.clone(), keeps: Keeps::default() };
         let seat = Rc::new(Self {
             account,
             device: RefCell::new(Device::new(config)),
@@ -281,7 +281,7 @@ impl Seat {
     }
 
     fn carry_out(self: &Rc<Self>, effects: Effects) {
-        let Effects { sync, catalog, store, load, notices, wake, close_sync, close_catalog } = effects;
+        let Effects { sync, catalog, store, load, notices, wake, close_sync, close_catalog, .. } = effects;
         if let Some(link) = &*self.link.borrow() {
             sync.iter().for_each(|message| link.send(Path::Sync, message));
             catalog.iter().for_each(|message| link.send(Path::Catalog, message));

@@ -4,6 +4,7 @@ use std::ops::AddAssign;
 
 use bytes::Bytes;
 
+use super::waiting::QueueWrite;
 use crate::ids::{DocumentId, Timestamp};
 use crate::storage::Record;
 use crate::wire::catalog::FromRelay;
@@ -18,6 +19,14 @@ pub struct Effects {
     pub catalog: Vec<Bytes>,
     /// Changes to store. Those of a person's command must be durable before the command is called done.
     pub store: Vec<Record>,
+    /// What has become of commands that wait for their documents; durable like `store`, and after it.
+    pub queue: Vec<QueueWrite>,
+    /// Documents that have come for which commands wait, answered by
+    /// [`Device::do_waiting`](super::Device::do_waiting).
+    pub arrived: Vec<DocumentId>,
+    /// Documents to drop from the store, with all that is kept beside them, unless the store itself knows of something
+    /// that was not sent.
+    pub drop: Vec<DocumentId>,
     /// Documents to read from the store, answered by [`Device::loaded`](super::Device::loaded).
     pub load: Vec<DocumentId>,
     /// What has changed, for whoever watches.
@@ -35,6 +44,9 @@ impl AddAssign for Effects {
         self.sync.extend(other.sync);
         self.catalog.extend(other.catalog);
         self.store.extend(other.store);
+        self.queue.extend(other.queue);
+        self.arrived.extend(other.arrived);
+        self.drop.extend(other.drop);
         self.load.extend(other.load);
         self.notices.extend(other.notices);
         self.wake = [self.wake, other.wake].into_iter().flatten().min();
@@ -111,4 +123,10 @@ pub struct SyncState {
     pub pending: u64,
     /// Changes that the relay refused.
     pub refused: u64,
+    /// Blobs that the relay isn't known to have. Changes that name one wait for it.
+    pub uploads: u64,
+    /// Commands that wait for their documents.
+    pub waiting: u64,
+    /// Commands that waited and turned out to be impossible.
+    pub failed: u64,
 }

@@ -2,8 +2,8 @@
 //! command line and worker hold one [`Device`] each; the shell around it owns the two sockets and the store.
 //!
 //! In order of reading: `replica` (one document and its sync with the relay), `link` (the connection that carries it),
-//! `catalog` (rows, writers, leases), `view` (a session as it is looked at, live text joined on), `prefetch` (what is
-//! kept without being asked for), `effects` (what comes out). `receive`, `sessions`, `workspace` and `worker` are the
+//! `catalog` (rows, writers, leases), `view` (a session as it is looked at, live text joined on), `keep` (what is kept
+//! without being asked for), `effects` (what comes out). `receive`, `sessions`, `workspace` and `worker` are the
 //! device's own doings: what comes in, what a person does, what a worker does.
 //!
 //! Invariant: a device never waits. A command takes effect here at once; what it has to store and send comes out as
@@ -11,13 +11,16 @@
 
 mod catalog;
 mod effects;
+mod keep;
 mod link;
-mod prefetch;
 mod profile;
 mod receive;
 mod replica;
 mod sessions;
+mod snapshots;
+mod uploads;
 mod view;
+mod waiting;
 mod worker;
 mod workspace;
 
@@ -26,13 +29,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use automerge::{Automerge, Change};
 
 pub use self::effects::{Effects, Notice, SyncState};
+pub use self::keep::{Keeps, KeptDocument};
 pub use self::sessions::Outcome;
+pub use self::waiting::{QueueWrite, WaitingCommand};
 
 use self::catalog::Catalog;
+use self::keep::Keep;
 use self::link::SyncLink;
-use self::prefetch::Prefetch;
 use self::replica::Replica;
+use self::snapshots::Snapshots;
 use self::view::View;
+use self::waiting::Queue;
+use crate::blob::BlobId;
 use crate::ids::{ChangeHash, DocumentId, PeerId, Principal, Scope, Timestamp};
 use crate::profile::{ArrangeError, Profile};
 use crate::session::command::CommandError;
@@ -50,8 +58,8 @@ pub struct DeviceConfig {
     pub peer: PeerId,
     /// Who it is, as the last [`Welcome`] said; kept by the shell beside its store, so that commands work offline.
     pub identity: Option<Welcome>,
-    /// Whether it keeps what the catalog lists without being asked (a browser does, a worker doesn't).
-    pub prefetch: bool,
+    /// Which sessions it keeps (a browser the recent ones, a worker none of its own accord).
+    pub keeps: Keeps,
 }
 
 /// See the module.
@@ -64,7 +72,13 @@ pub struct Device {
     views: BTreeMap<DocumentId, View>,
     /// Documents that were followed, and left, on the connection of now.
     left: BTreeSet<DocumentId>,
-    prefetch: Option<Prefetch>,
+    keep: Keep,
+    queue: Queue,
+    /// Blobs that the relay isn't known to have.
+    uploads: BTreeSet<BlobId>,
+    snapshots: Snapshots,
+    /// The time of the last step.
+    clock: Timestamp,
     /// The member's profile document as plain data.
     profile: Profile,
     /// The sync state that the last [`Notice::Sync`] stood for.
@@ -118,7 +132,11 @@ impl Device {
             replicas: BTreeMap::new(),
             views: BTreeMap::new(),
             left: BTreeSet::new(),
-            prefetch: config.prefetch.then(Prefetch::default),
+            keep: Keep::new(config.keeps),
+            queue: Queue::default(),
+            uploads: BTreeSet::new(),
+            snapshots: Snapshots::default(),
+            clock: Timestamp(0),
             profile: Profile::default(),
             told: SyncState::default(),
         }
@@ -130,14 +148,19 @@ impl Device {
     pub fn loaded(&mut self, now: Timestamp, document: DocumentId, records: Vec<Record>) -> Effects {
         let mut effects = Effects::default();
         let own = self.principal();
+        self.clock = now;
         let Some(replica) = self.replicas.get_mut(&document) else { return effects };
         if !replica.is_loading() {
             return effects;
+        }
+        if !records.is_empty() {
+            self.keep.entry(document).bytes = records.iter().map(|record| record.bytes.len() as u64).sum();
         }
         replica.loaded(records, |record| record.received_from == own || record.received_from.as_str() == UNBOUND);
         if let Some(row) = self.catalog.row(document) {
             replica.relay_has(&row.heads, false);
         }
+        replica.hold_for(&self.uploads);
         if replica.broken().is_some() || !replica.heads().is_empty() {
             self.document_changed(document, &mut effects);
         }
@@ -154,7 +177,7 @@ impl Device {
             self.catalog.restore(rows, cursor);
         }
         self.open_workspace(&mut effects);
-        self.prefetch_rows(None);
+        self.list_kept(None);
         self.settle(effects)
     }
 
@@ -182,8 +205,11 @@ impl Device {
     // --- Documents -----------------------------------------------------------------------------------------------
 
     /// Follows a document: from the store, and from the relay when it is connected. Idempotent.
-    pub fn open(&mut self, _now: Timestamp, document: DocumentId) -> Effects {
+    pub fn open(&mut self, now: Timestamp, document: DocumentId) -> Effects {
         let mut effects = Effects::default();
+        self.clock = now;
+        self.keep.opened(document);
+        self.used(now, document);
         self.follow(document, &mut effects);
         self.settle(effects)
     }
@@ -192,7 +218,7 @@ impl Device {
     pub fn close(&mut self, document: DocumentId) -> Effects {
         let mut effects = Effects::default();
         let Some(replica) = self.replicas.get_mut(&document) else { return effects };
-        if replica.pending > 0 {
+        if replica.pending > 0 || self.queue.waits_for(document) {
             replica.closing = true;
         } else {
             self.unfollow(document, &mut effects);
@@ -249,11 +275,15 @@ impl Device {
 
     /// See [`SyncState`].
     pub fn sync_state(&self) -> SyncState {
+        let (waiting, failed) = self.queue.counts();
         SyncState {
             connected: self.link.is_up() && self.catalog.is_up(),
             caught_up: self.catalog.caught_up,
             pending: self.replicas.values().map(|replica| replica.pending).sum(),
             refused: self.replicas.values().map(|replica| replica.refused.len() as u64).sum(),
+            uploads: self.uploads.len() as u64,
+            waiting,
+            failed,
         }
     }
 
@@ -271,7 +301,10 @@ impl Device {
     }
 
     fn unfollow(&mut self, document: DocumentId, effects: &mut Effects) {
+        self.note_kept(document);
+        self.note_snapshot(document);
         self.replicas.remove(&document);
+        self.queue.left(document);
         self.left.insert(document);
         self.views.remove(&document);
         self.tell_catalog(&ToRelay::Unfollow { document }, effects);
@@ -303,8 +336,13 @@ impl Device {
     }
 
     /// Changes to store, in order.
-    fn store(&self, document: DocumentId, from: &Principal, changes: Vec<Change>, effects: &mut Effects) {
+    fn store(&mut self, document: DocumentId, from: &Principal, changes: Vec<Change>, effects: &mut Effects) {
         let scope = self.scope(document);
+        let bytes: u64 = changes.iter().map(|change| change.raw_bytes().len() as u64).sum();
+        self.keep.entry(document).bytes += bytes;
+        if let Some(replica) = self.replicas.get_mut(&document) {
+            replica.hold_for(&self.uploads);
+        }
         effects.store.extend(changes.into_iter().map(|mut change| Record {
             scope: scope.clone(),
             document,
@@ -376,23 +414,10 @@ impl Device {
         }
     }
 
-    fn prefetch_rows(&mut self, changed: Option<&[DocumentId]>) {
-        if let Some(prefetch) = &mut self.prefetch {
-            prefetch.list(self.catalog.rows(), changed);
-        }
-    }
-
-    /// What every public step ends with: prefetching goes on, and a change of the sync state is told.
+    /// What every public step ends with: what is kept is brought up to date, and a change of the sync state is told.
     fn settle(&mut self, mut effects: Effects) -> Effects {
-        if let Some(prefetch) = &mut self.prefetch {
-            let (replicas, online) = (&self.replicas, self.link.is_open());
-            let next = prefetch.next(|document| match replicas.get(&document) {
-                Some(replica) if replica.is_loading() => false,
-                Some(replica) => !online || replica.answered || replica.unavailable,
-                None => true,
-            });
-            next.into_iter().for_each(|document| self.follow(document, &mut effects));
-        }
+        self.bring_up_to_date(&mut effects);
+        self.tell_arrived(&mut effects);
         self.tell_sync_state(&mut effects);
         effects
     }

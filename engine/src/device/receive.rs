@@ -80,7 +80,7 @@ impl Device {
                     // It may have been up to date all along: only now is that known.
                     effects.notices.push(Notice::Sync);
                 }
-                let closes = replica.closing && replica.pending == 0;
+                let closes = replica.closing && replica.pending == 0 && !self.queue.waits_for(document);
                 if !new.is_empty() {
                     self.store(document, &Principal::from(RELAY), new, effects);
                     self.document_changed(document, effects);
@@ -184,7 +184,7 @@ impl Device {
                 }
                 changed.iter().for_each(|document| self.ask_for_tail(now, *document, effects));
                 if self.catalog.caught_up {
-                    self.prefetch_rows((!complete).then_some(&*changed));
+                    self.list_kept((!complete).then_some(&*changed));
                 }
             }
             Change::Writers(document) => {

@@ -7,9 +7,10 @@
 use std::collections::BTreeSet;
 
 use automerge::transaction::Transaction;
-use automerge::{Automerge, Change, sync};
+use automerge::{Automerge, Change, ScalarValue, sync};
 use sync::SyncDoc;
 
+use crate::blob::BlobId;
 use crate::ids::{ActorId, ChangeHash, DocumentId, random_actor};
 use crate::storage::Record;
 
@@ -40,6 +41,8 @@ pub(super) struct Replica {
     pub(super) refused: BTreeSet<ChangeHash>,
     /// Followed only until everything is acknowledged.
     pub(super) closing: bool,
+    /// A change here names a blob that the relay doesn't have.
+    held: bool,
 }
 
 #[derive(Debug)]
@@ -84,6 +87,7 @@ impl Replica {
             pending: 0,
             refused: BTreeSet::new(),
             closing: false,
+            held: false,
         }
     }
 
@@ -167,7 +171,15 @@ impl Replica {
     /// The next message for the relay, if there is one.
     pub(super) fn generate(&mut self) -> Option<Outgoing> {
         let State::Here(document) = &self.state else { return None };
-        let message = document.generate_sync_message(&mut self.sync)?;
+        // Of a document that is held the relay hears once what it has itself, which makes it send what is new.
+        if self.held && (self.greeted || self.covered.is_empty()) {
+            return None;
+        }
+        let mut message = document.generate_sync_message(&mut self.sync)?;
+        if self.held {
+            message.heads.clone_from(&self.covered);
+            message.changes = Vec::<Vec<u8>>::new().into();
+        }
         let request = !self.greeted && (self.again || document.get_heads().is_empty());
         self.greeted = true;
         Some(Outgoing { request, data: message.encode() })
@@ -221,6 +233,18 @@ impl Replica {
             let open = document.get_changes_meta(&self.covered);
             open.iter().filter(|change| !self.refused.contains(&change.hash)).count() as u64
         };
+    }
+
+    /// Holds the document if something that the relay doesn't have names one of these blobs.
+    pub(super) fn hold_for(&mut self, blobs: &BTreeSet<BlobId>) {
+        let State::Here(document) = &self.state else { return };
+        let open = || document.get_changes(&self.covered);
+        self.held = !blobs.is_empty() && self.pending > 0 && open().iter().any(|change| names_any(change, blobs));
+    }
+
+    /// Whether it is held.
+    pub(super) fn is_held(&self) -> bool {
+        self.held
     }
 
     // --- Writing -------------------------------------------------------------------------------------------------
@@ -283,6 +307,15 @@ pub(super) fn transact<T, E>(
             Err(error)
         }
     }
+}
+
+/// Whether a change writes the name of one of these blobs, wherever.
+fn names_any(change: &Change, blobs: &BTreeSet<BlobId>) -> bool {
+    change.decode().operations.iter().any(|operation| {
+        let value = operation.primitive_value();
+        let name = value.as_ref().and_then(ScalarValue::as_str).and_then(|text| text.parse().ok());
+        name.is_some_and(|name: BlobId| blobs.contains(&name))
+    })
 }
 
 fn has(document: &Automerge, hash: &ChangeHash) -> bool {

@@ -30,9 +30,11 @@ impl Device {
             None => Some(self.workspace().default_agent).filter(|agent| !agent.is_empty()),
         };
         let mut document = Automerge::new().with_actor(random_actor());
-        let ((), change) = transact(&mut document, |tx| command::create(tx, &new, &Given { by: &by, at: now }))?;
+        let ((), change) =
+            transact(&mut document, |tx| command::create(tx, &new, &Given { by: &by, at: now, id: None }))?;
         let id = DocumentId::random();
         self.replicas.insert(id, Replica::created(id, document));
+        self.used(now, id);
         let mut effects = Effects::default();
         self.tell_catalog(&ToRelay::Follow { document: id }, &mut effects);
         self.written(id, change, &mut effects);
@@ -47,17 +49,13 @@ impl Device {
         command: &Command,
     ) -> Result<(Done, Effects), DeviceError> {
         let by = self.member()?;
-        let command = match command {
-            Command::Restore { position } if position.is_empty() => Command::Restore { position: self.next_position() },
-            Command::SetAgent { agent } => Command::SetAgent { agent: self.agent(agent)? },
-            command => command.clone(),
-        };
+        let command = self.filled_in(command)?;
         self.derive(now, session)?;
         let (replicas, views) = (&mut self.replicas, &self.views);
         let seen = views.get(&session).and_then(|view| view.derived()).ok_or(DeviceError::NotHere(session))?;
         let replica = replicas.get_mut(&session).ok_or(DeviceError::NotHere(session))?;
         let written = replica
-            .write(|tx| command::apply(tx, seen.0, seen.1, &command, &Given { by: &by, at: now }))
+            .write(|tx| command::apply(tx, seen.0, seen.1, &command, &Given { by: &by, at: now, id: None }))
             .ok_or(DeviceError::NotHere(session))?;
         let (done, change) = written?;
         let mut effects = Effects::default();
@@ -80,10 +78,11 @@ impl Device {
         let shown = self.views.get(&session).and_then(|view| view.derived());
         let (document, (plain, seen)) = document.zip(shown).ok_or(DeviceError::NotHere(session))?;
         let source = Source { id: session, document, session: plain, seen };
-        let copy = duplicate::duplicate(source, at, &position, &Given { by: &by, at: now })?;
+        let copy = duplicate::duplicate(source, at, &position, &Given { by: &by, at: now, id: None })?;
         let id = DocumentId::random();
         let changes = copy.get_changes(&[]);
         self.replicas.insert(id, Replica::created(id, copy));
+        self.used(now, id);
         let mut effects = Effects::default();
         self.tell_catalog(&ToRelay::Follow { document: id }, &mut effects);
         self.store(id, &self.principal(), changes, &mut effects);
@@ -104,6 +103,15 @@ impl Device {
             outcomes.push((session, outcome));
         }
         (outcomes, effects)
+    }
+
+    /// A command with what it leaves to the device.
+    pub(super) fn filled_in(&self, command: &Command) -> Result<Command, DeviceError> {
+        Ok(match command {
+            Command::Restore { position } if position.is_empty() => Command::Restore { position: self.next_position() },
+            Command::SetAgent { agent } => Command::SetAgent { agent: self.agent(agent)? },
+            command => command.clone(),
+        })
     }
 
     /// The id of an agent that is given by id or name. While the workspace's document isn't here, whatever is given is

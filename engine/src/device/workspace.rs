@@ -32,7 +32,7 @@ impl Device {
         }
         let seen = self.workspace();
         let replica = self.replicas.get_mut(&document).ok_or(WorkspaceError::NotHere)?;
-        let written = replica.write(|tx| apply(tx, &seen, command, &Given { by: &by, at: now }));
+        let written = replica.write(|tx| apply(tx, &seen, command, &Given { by: &by, at: now, id: None }));
         let (done, change) = written.ok_or(WorkspaceError::NotHere)??;
         let mut effects = Effects::default();
         self.written(document, change, &mut effects);

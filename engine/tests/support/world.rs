@@ -1,11 +1,13 @@
 //! A relay's hub with a small catalog beside it, and devices with stores of their own. Nothing moves by itself.
 
+#![allow(dead_code)]
+
 use std::collections::{BTreeMap, VecDeque};
 
 use automerge::transaction::Transaction;
 use automerge::{Automerge, AutomergeError, Change};
 use bytes::Bytes;
-use skein_engine::device::{Device, DeviceConfig, Effects, Notice};
+use skein_engine::device::{Device, DeviceConfig, Effects, Keeps, Notice, QueueWrite, WaitingCommand};
 use skein_engine::ids::{ActorId, ChangeHash, DocumentId, Epoch, PeerId, Principal, Scope, Timestamp, random_actor};
 use skein_engine::session::command::NewSession;
 use skein_engine::session::conversation::{Leases, MemberRole, Writer, WriterKind, Writers};
@@ -35,8 +37,10 @@ pub struct Node {
     pub most_loading: usize,
     name: String,
     worker: bool,
-    prefetch: bool,
+    keeps: Keeps,
     store: BTreeMap<DocumentId, Vec<Record>>,
+    /// Commands that wait for their documents, as stored.
+    pub queue: BTreeMap<String, WaitingCommand>,
     connection: Option<ConnectionId>,
     to_relay: VecDeque<Bytes>,
     from_relay: VecDeque<Bytes>,
@@ -111,17 +115,17 @@ impl World {
 
     /// A device of a member, or a worker.
     pub fn add(&mut self, name: &str, worker: bool) -> usize {
-        self.add_node(name, worker, false)
+        self.add_node(name, worker, Keeps::Opened)
     }
 
     /// A device that keeps what the catalog lists.
-    pub fn add_prefetching(&mut self, name: &str) -> usize {
-        self.add_node(name, false, true)
+    pub fn add_keeping(&mut self, name: &str, keeps: Keeps) -> usize {
+        self.add_node(name, false, keeps)
     }
 
-    fn add_node(&mut self, name: &str, worker: bool, prefetch: bool) -> usize {
+    fn add_node(&mut self, name: &str, worker: bool, keeps: Keeps) -> usize {
         let peer = PeerId::from(format!("{name}-{}", self.next_connection));
-        let device = Device::new(DeviceConfig { peer: peer.clone(), identity: None, prefetch });
+        let device = Device::new(DeviceConfig { peer: peer.clone(), identity: None, keeps });
         self.nodes.push(Node {
             device,
             peer,
@@ -129,8 +133,9 @@ impl World {
             most_loading: 0,
             name: name.into(),
             worker,
-            prefetch,
+            keeps,
             store: BTreeMap::new(),
+            queue: BTreeMap::new(),
             connection: None,
             to_relay: VecDeque::new(),
             from_relay: VecDeque::new(),
@@ -178,6 +183,12 @@ impl World {
 
     pub fn open(&mut self, node: usize, id: DocumentId) {
         let effects = self.nodes[node].device.open(NOW, id);
+        self.carry(node, effects);
+    }
+
+    /// Whatever a device does.
+    pub fn act(&mut self, node: usize, step: impl FnOnce(&mut Device) -> Effects) {
+        let effects = step(&mut self.nodes[node].device);
         self.carry(node, effects);
     }
 
@@ -251,6 +262,15 @@ impl World {
                     known.push(record);
                 }
             }
+            for write in effects.queue {
+                match write {
+                    QueueWrite::Keep(entry) => _ = node.queue.insert(entry.id.clone(), entry),
+                    QueueWrite::Drop(id) => _ = node.queue.remove(&id),
+                }
+            }
+            for document in effects.drop {
+                node.store.remove(&document);
+            }
             if node.connection.is_some() {
                 node.to_relay.extend(effects.sync);
                 node.to_catalog.extend(effects.catalog);
@@ -260,6 +280,10 @@ impl World {
             for document in effects.load {
                 let records = node.store.get(&document).cloned().unwrap_or_default();
                 pending.push_back(node.device.loaded(NOW, document, records));
+            }
+            for session in effects.arrived {
+                let queued = node.queue.keys().cloned().collect();
+                pending.push_back(node.device.do_waiting(NOW, session, &queued));
             }
         }
     }
@@ -309,14 +333,17 @@ impl World {
         let identity = self.nodes[node].device.identity().cloned();
         let (rows, cursor) = self.nodes[node].device.catalog_rows();
         let writers = self.nodes[node].device.writer_rows();
+        let kept = self.nodes[node].device.kept_documents();
         let peer = PeerId::from(format!("{}-{}", self.nodes[node].name, self.next_connection));
         self.next_connection += 1;
-        let prefetch = self.nodes[node].prefetch;
-        let mut device = Device::new(DeviceConfig { peer: peer.clone(), identity, prefetch });
+        let keeps = self.nodes[node].keeps;
+        let mut device = Device::new(DeviceConfig { peer: peer.clone(), identity, keeps });
         for (document, rows) in writers {
             device.restore_writers(document, rows);
         }
-        let effects = device.restore_catalog(rows, cursor);
+        device.restore_kept(kept);
+        let mut effects = device.restore_catalog(rows, cursor);
+        effects += device.restore_queue(self.nodes[node].queue.values().cloned().collect());
         self.nodes[node].device = device;
         self.nodes[node].peer = peer;
         self.carry(node, effects);

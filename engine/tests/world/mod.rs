@@ -63,7 +63,7 @@ impl World {
         world.join(WriterKind::Relay, MemberRole::Owner);
         let first = world.join(WriterKind::Member, MemberRole::Owner);
         let new = NewSession { position: Some("0000000001".into()), ..NewSession::default() };
-        let given = Given { by: "person1", at: world.now };
+        let given = Given { by: "person1", at: world.now, id: None };
         transact(&mut world.replicas[first], |tx| command::create(tx, &new, &given)).unwrap();
         for _ in 1..people {
             world.join(WriterKind::Member, MemberRole::Member);
@@ -138,7 +138,7 @@ impl World {
         self.now = self.now.plus_ms(1_000);
         let (session, seen) = (self.session(who), self.see(who));
         let by = format!("person{who}");
-        let given = Given { by: &by, at: self.now };
+        let given = Given { by: &by, at: self.now, id: None };
         transact(&mut self.replicas[who], |tx| command::apply(tx, &session, &seen, &command, &given))
     }
 

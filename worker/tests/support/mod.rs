@@ -9,6 +9,7 @@ pub mod wire;
 use std::time::Duration;
 
 use skein_client::{Client, ClientConfig};
+use skein_engine::device::Keeps;
 use skein_engine::ids::DocumentId;
 use skein_engine::session::command::{Done, NewSession};
 use skein_engine::session::conversation::{Content, Conversation, Status};
@@ -159,7 +160,7 @@ pub async fn device(url: &str, token: &str) -> Client {
         relay: url.to_owned(),
         token: Some(token.to_owned()),
         data: None,
-        prefetch: true,
+        keeps: Keeps::default(),
         offline: false,
     };
     let client = Client::open(config).await.unwrap();

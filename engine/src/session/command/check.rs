@@ -1,6 +1,7 @@
 //! What a name, a text and a file of a person may be.
 
-use super::{Attachment, CommandError};
+use super::{Attachment, Command, CommandError};
+use crate::ids::Micros;
 
 /// Bytes of a message's text.
 pub(super) const MAX_TEXT: usize = 1 << 20;
@@ -10,6 +11,22 @@ const MAX_NAME: usize = 200;
 const MAX_ATTACHMENTS: usize = 100;
 /// Characters of a MIME type (RFC 6838 allows 127 a side).
 const MAX_MIME: usize = 255;
+
+/// What can be said of a command without the session that it is for.
+pub fn alone(command: &Command) -> Result<(), CommandError> {
+    match command {
+        Command::Send(draft) => {
+            let files = draft.attachments.as_deref().unwrap_or_default();
+            attachments(files)?;
+            if files.is_empty() { text(&draft.text).map(drop) } else { text_or_none(&draft.text).map(drop) }
+        }
+        Command::Edit { text, .. } => text_or_none(text).map(drop),
+        Command::Rename { name: given } | Command::SetAgent { agent: given } => name(given).map(drop),
+        Command::Deny { reason: Some(reason), .. } => text_or_none(reason).map(drop),
+        Command::SetSpendLimit { micros: Some(Micros(0)) } => Err(CommandError::BadLimit),
+        _ => Ok(()),
+    }
+}
 
 pub(super) fn text(text: &str) -> Result<&str, CommandError> {
     if text.trim().is_empty() { Err(CommandError::Empty) } else { text_or_none(text).map(Option::unwrap_or_default) }

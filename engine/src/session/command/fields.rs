@@ -50,7 +50,7 @@ pub(super) fn message(
     words: &Words<'_>,
     given: &Given<'_>,
 ) -> Result<String, AutomergeError> {
-    let id = random_id();
+    let id = given.id.map_or_else(random_id, str::to_owned);
     let index = at.unwrap_or_else(|| tx.length(messages));
     let message = tx.insert_object(messages, index, ObjType::Map)?;
     put_word(tx, &message, "id", Some(&id))?;
@@ -85,7 +85,7 @@ pub(super) fn request(
     target: Option<&str>,
     given: &Given<'_>,
 ) -> Result<(String, ObjId), AutomergeError> {
-    let id = random_id();
+    let id = given.id.map_or_else(random_id, str::to_owned);
     let requests = container(tx, "requests", ObjType::Map)?;
     let fields = tx.put_object(&requests, id.as_str(), ObjType::Map)?;
     put_word(tx, &fields, "id", Some(&id))?;

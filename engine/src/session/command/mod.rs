@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{DocumentId, Micros, Timestamp};
 
 pub use self::apply::apply;
+pub use self::check::alone as check_alone;
 pub(crate) use self::check::name as checked_name;
 pub use self::create::{NewSession, create};
 pub use crate::position::position_after;
@@ -210,12 +211,14 @@ pub enum CommandError {
 }
 
 /// Who gives a command, and when.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Given<'a> {
     /// The member's id.
     pub by: &'a str,
     /// By the member's clock.
     pub at: Timestamp,
+    /// The id of the message or request that the command makes; `None`: a new one.
+    pub id: Option<&'a str>,
 }
 
 /// What a command left behind, for the caller to show.
