@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use automerge::transaction::Transactable;
 use automerge::{Automerge, ObjId, ObjType, ROOT, ReadDoc, ScalarValue};
 use proptest::prelude::*;
-use skein_engine::device::{Device, DeviceConfig, DeviceError};
+use skein_engine::device::{Device, DeviceConfig, DeviceError, Keeps};
 use skein_engine::ids::{Micros, PeerId, Timestamp, random_actor};
 use skein_engine::session::command::{Done, Given};
 use skein_engine::session::conversation::MemberRole;
@@ -414,7 +414,7 @@ fn a_document_without_its_containers_can_still_be_written_to() {
 fn a_viewer_is_refused_at_once_and_a_device_without_the_document_says_so() {
     let device = |role| {
         let identity = Welcome { workspace: "w".into(), role, ..Welcome::unbound("m") };
-        Device::new(DeviceConfig { peer: PeerId::from("p"), identity: Some(identity), prefetch: false })
+        Device::new(DeviceConfig { peer: PeerId::from("p"), identity: Some(identity), keeps: Keeps::Opened })
     };
     let refused = device(MemberRole::Viewer).workspace_command(NOW, &agent("A")).unwrap_err();
     assert_eq!(refused, DeviceError::Workspace(WorkspaceError::Viewer));
