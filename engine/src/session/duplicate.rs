@@ -9,18 +9,19 @@
 use std::collections::{HashMap, HashSet};
 
 use automerge::transaction::{Transactable, Transaction};
-use automerge::{Automerge, AutomergeError, ObjId, ObjType, ROOT, ReadDoc, Value};
+use automerge::{Automerge, AutomergeError, ObjType, ROOT, ReadDoc, Value, hydrate};
 
-use super::command::{CommandError, Given, fields};
+use super::command::{CommandError, Given, shape};
 use super::conversation::{Content, Conversation, ShownCallState, ShownMessage, ShownPart, ShownTurn};
+use super::fields::Fields;
 use super::model::{CallState, Cost, Origin, PartKind, Role, Run, RunState, Session, ToolCall};
-use super::write::{begin_run, container, put_int, put_part, put_provider, put_texts, put_word};
+use super::write::{part_value, put_int, put_word, run_value};
 use crate::ids::{DocumentId, Epoch, random_actor};
 
-/// Messages in one change: a change has at most 2^18 operations and 16 MiB.
-const MESSAGES_A_CHANGE: usize = 1_000;
-/// Bytes of text in one change.
-const BYTES_A_CHANGE: usize = 4 << 20;
+/// Parts in one change: a change has at most 2^18 operations, and a part some ten.
+const PARTS_A_CHANGE: usize = 10_000;
+/// Bytes of text in one change, which has at most 16 MiB.
+const BYTES_A_CHANGE: usize = 8 << 20;
 
 /// What is copied.
 #[derive(Clone, Copy, Debug)]
@@ -47,26 +48,54 @@ pub fn duplicate(
         return Err(CommandError::NotASession);
     }
     let messages = up_to(source.seen, at)?;
+    let names = Names::of(source);
     let mut document = Automerge::new().with_actor(random_actor());
+    let mut pages = pages(&messages);
+    let first = pages.next().unwrap_or_default();
     let mut tx = document.transaction();
-    root(&mut tx, source, messages.last().map(|message| message.id.as_str()), position, given)?;
-    for run in runs(source, &messages) {
-        begin_run(&mut tx, &run)?;
-    }
-    let list = container(&mut tx, "messages", ObjType::List)?;
-    let turns = Turns::of(source);
-    let (mut count, mut bytes) = (0, 0);
-    for (index, message) in messages.iter().enumerate() {
-        if count == MESSAGES_A_CHANGE || bytes > BYTES_A_CHANGE {
-            tx.commit();
-            tx = document.transaction();
-            (count, bytes) = (0, 0);
-        }
-        bytes += copy(&mut tx, &list, index, message, source, &turns)?;
-        count += 1;
+    let last = messages.last().map(|message| message.id.as_str());
+    root(&mut tx, source, last, position, given)?;
+    let runs: HashMap<String, hydrate::Value> =
+        runs(source, &messages).iter().map(|run| (run.key(), run_value(run))).collect();
+    tx.batch_create_object(ROOT, "runs", &hydrate::Map::from(runs).into(), false)?;
+    let list = tx.batch_create_object(ROOT, "messages", &names.values(first, source)?.into(), false)?;
+    let mut written = first.len();
+    for page in pages {
+        tx.commit();
+        tx = document.transaction();
+        tx.splice(&list, written, 0, names.values(page, source)?)?;
+        written += page.len();
     }
     tx.commit();
     Ok(document)
+}
+
+/// The messages, as many at a time as one change may hold.
+fn pages<'a, 'b>(messages: &'b [&'a ShownMessage]) -> impl Iterator<Item = &'b [&'a ShownMessage]> {
+    let mut rest = messages;
+    std::iter::from_fn(move || {
+        let (mut count, mut parts, mut bytes) = (0, 0, 0);
+        for message in rest {
+            count += 1;
+            parts += message.parts.len();
+            bytes += message.parts.iter().map(|part| size(&part.content)).sum::<usize>();
+            if parts >= PARTS_A_CHANGE || bytes >= BYTES_A_CHANGE {
+                break;
+            }
+        }
+        let (page, after) = rest.split_at(count);
+        rest = after;
+        (!page.is_empty()).then_some(page)
+    })
+}
+
+/// Bytes of its text.
+fn size(content: &Content) -> usize {
+    match content {
+        Content::Text { text } | Content::Thinking { text } | Content::ToolCall { input: text, .. } => text.len(),
+        Content::ToolResult { content, .. } => content.len(),
+        _ => 0,
+    }
 }
 
 /// The messages of the copy.
@@ -86,7 +115,7 @@ fn root(
     given: &Given<'_>,
 ) -> Result<(), AutomergeError> {
     let session = source.session;
-    fields::root(tx)?;
+    shape::root(tx)?;
     let names = tx.put_object(ROOT, "names", ObjType::Map)?;
     put_word(tx, &names, "user", session.user_name.as_deref())?;
     if let Some(title) = &source.seen.auto_title {
@@ -100,12 +129,10 @@ fn root(
     put_int(tx, &ROOT, "createdAt", given.at.0)?;
     put_word(tx, &ROOT, "createdBy", Some(given.by))?;
     let message = last.unwrap_or_default().to_owned();
-    fields::origin(tx, &Origin::Duplicate { session: source.id.to_string(), message })?;
+    shape::origin(tx, &Origin::Duplicate { session: source.id.to_string(), message })?;
     if let Some(limit) = session.spend_limit {
         put_int(tx, &ROOT, "spendLimit", limit.0)?;
     }
-    tx.put_object(ROOT, "messages", ObjType::List)?;
-    tx.put_object(ROOT, "runs", ObjType::Map)?;
     tx.put_object(ROOT, "requests", ObjType::Map)?;
     Ok(())
 }
@@ -173,14 +200,14 @@ fn silent(turn: String, epoch: Epoch, answers: Vec<String>) -> Run {
 }
 
 /// What messages are written with, looked up by what they name.
-struct Turns<'a> {
-    /// Of the shown run of a turn.
+struct Names<'a> {
+    /// Epoch of the shown run, by turn.
     epochs: HashMap<&'a str, Epoch>,
     /// By message.
     actions: HashMap<&'a str, &'a str>,
 }
 
-impl<'a> Turns<'a> {
+impl<'a> Names<'a> {
     fn of(source: Source<'a>) -> Self {
         let run = |turn: &'a ShownTurn| source.session.runs.get(&turn.run)?.last();
         let epochs = source.seen.turns.iter().filter_map(|turn| Some((turn.id.as_str(), run(turn)?.epoch)));
@@ -188,78 +215,46 @@ impl<'a> Turns<'a> {
         let actions = actions.filter_map(|message| Some((message.id.as_str(), message.action.as_deref()?)));
         Self { epochs: epochs.collect(), actions: actions.collect() }
     }
+
+    fn values(&self, messages: &[&ShownMessage], source: Source<'_>) -> Result<Vec<hydrate::Value>, AutomergeError> {
+        messages.iter().map(|message| self.value(message, source)).collect()
+    }
+
+    fn value(&self, message: &ShownMessage, source: Source<'_>) -> Result<hydrate::Value, AutomergeError> {
+        let parts = message.parts.iter().map(|part| part_of(message, part, source));
+        let fields = Fields::default()
+            .word("id", Some(&message.id))
+            .word("author", message.author.as_deref())
+            .int("createdAt", message.created_at.map(|at| at.0))
+            .list("parts", parts.collect::<Result<_, _>>()?);
+        let fields = match message.role {
+            Role::User => fields
+                .word("role", Some("user"))
+                .texts::<&str>("over", [])
+                .word("action", self.actions.get(message.id.as_str()).copied()),
+            Role::Assistant => {
+                let epoch = message.turn.as_deref().and_then(|turn| self.epochs.get(turn));
+                fields
+                    .word("role", Some("assistant"))
+                    .word("turn", message.turn.as_deref())
+                    .int("epoch", epoch.map(|epoch| epoch.0))
+            }
+        };
+        Ok(fields.into())
+    }
 }
 
-/// Copies a message; how many bytes of text it has.
-fn copy(
-    tx: &mut Transaction<'_>,
-    list: &ObjId,
-    index: usize,
-    message: &ShownMessage,
-    source: Source<'_>,
-    turns: &Turns<'_>,
-) -> Result<usize, AutomergeError> {
-    let fields = tx.insert_object(list, index, ObjType::Map)?;
-    put_word(tx, &fields, "id", Some(&message.id))?;
-    let role = match message.role {
-        Role::User => "user",
-        Role::Assistant => "assistant",
-    };
-    put_word(tx, &fields, "role", Some(role))?;
-    put_word(tx, &fields, "author", message.author.as_deref())?;
-    if let Some(at) = message.created_at {
-        put_int(tx, &fields, "createdAt", at.0)?;
-    }
-    if message.role == Role::Assistant {
-        put_word(tx, &fields, "turn", message.turn.as_deref())?;
-        let epoch = message.turn.as_deref().and_then(|turn| turns.epochs.get(turn)).copied();
-        put_int(tx, &fields, "epoch", epoch.unwrap_or_default().0)?;
-    } else {
-        put_texts::<&str>(tx, &fields, "over", &[])?;
-        put_word(tx, &fields, "action", turns.actions.get(message.id.as_str()).copied())?;
-    }
-    let parts = tx.put_object(&fields, "parts", ObjType::List)?;
-    let mut bytes = 0;
-    for (index, part) in message.parts.iter().enumerate() {
-        bytes += copy_part(tx, &parts, index, message, part, source)?;
-    }
-    Ok(bytes)
-}
-
-fn copy_part(
-    tx: &mut Transaction<'_>,
-    parts: &ObjId,
-    index: usize,
-    message: &ShownMessage,
-    part: &ShownPart,
-    source: Source<'_>,
-) -> Result<usize, AutomergeError> {
+fn part_of(message: &ShownMessage, part: &ShownPart, source: Source<'_>) -> Result<hydrate::Value, AutomergeError> {
     let kind = kind(&part.content);
-    if let PartKind::Unknown { .. } = kind
-        && let Some(whole) = stored_part(source.document, &message.id, part.index)?
-    {
-        tx.batch_create_object(parts, index, &whole, true)?;
-        return Ok(0);
-    }
-    let fields = put_part(tx, parts, index, &kind)?;
-    let mut bytes = match &part.content {
-        Content::Text { text } | Content::Thinking { text } | Content::ToolCall { input: text, .. } => text.len(),
-        Content::ToolResult { content, .. } => content.len(),
-        _ => 0,
+    let whole = match kind {
+        PartKind::Unknown { .. } => stored_part(source.document, &message.id, part.index)?,
+        _ => None,
     };
-    if let Some(provider) = &part.provider {
-        put_provider(tx, &fields, &provider.kind, &provider.data)?;
-        bytes += provider.data.len();
-    }
-    Ok(bytes)
+    Ok(whole.unwrap_or_else(|| part_value(&kind, part.provider.as_ref())))
 }
 
 /// A part as it is stored, whatever is in it.
-fn stored_part(
-    document: &Automerge,
-    message: &str,
-    part: u64,
-) -> Result<Option<automerge::hydrate::Value>, AutomergeError> {
+fn stored_part(document: &Automerge, message: &str, part: u64) -> Result<Option<hydrate::Value>, AutomergeError> {
     for (_, list) in document.get_all(ROOT, "messages")? {
         for index in 0..document.length(&list) {
             let Some((Value::Object(ObjType::Map), fields)) = document.get(&list, index)? else { continue };

@@ -14,6 +14,7 @@
 pub mod command;
 pub mod conversation;
 pub mod duplicate;
+mod fields;
 pub mod model;
 mod outline;
 pub mod read;

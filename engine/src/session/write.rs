@@ -4,40 +4,66 @@
 //! Integers are `Int` and strings scalar, as the design's "Documents" says; an absent value is an absent key.
 
 use automerge::transaction::{Transactable, Transaction};
-use automerge::{AutomergeError, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, Value};
+use automerge::{AutomergeError, ObjId, ObjType, ROOT, ReadDoc, Value, hydrate};
 
-use super::model::{CallState, Continues, Cost, Part, PartKind, Run, RunError, RunState, Usage};
+use super::fields::{Fields, int, text};
+use super::model::{CallState, Continues, Cost, Part, PartKind, ProviderData, Run, RunError, RunState, Usage};
 use crate::ids::{Epoch, Timestamp, random_id};
 
 /// Makes a run, with all that `run` says of it (`state`, `continues`, a `stop_reason`, an end). This change travels in
 /// `begin` only (rule 8).
 pub fn begin_run(tx: &mut Transaction<'_>, run: &Run) -> Result<(), AutomergeError> {
     let runs = container(tx, "runs", ObjType::Map)?;
-    let fields = tx.put_object(&runs, run.key(), ObjType::Map)?;
-    put_word(tx, &fields, "turn", Some(&run.turn))?;
-    put_int(tx, &fields, "epoch", run.epoch.0)?;
-    put_int(tx, &fields, "place", run.place.0)?;
-    put_texts(tx, &fields, "answers", &run.answers)?;
-    if let Some(continues) = &run.continues {
-        put_continues(tx, &fields, continues)?;
+    tx.batch_create_object(&runs, run.key(), &run_value(run), false).map(drop)
+}
+
+/// A whole run.
+pub(crate) fn run_value(run: &Run) -> hydrate::Value {
+    let continues = run.continues.as_ref().map(|continues| {
+        let fields = Fields::default().word("message", Some(&continues.message));
+        fields.int("part", Some(continues.part)).int("bytes", Some(continues.bytes))
+    });
+    let usage = run.usage;
+    let usage = Fields::default()
+        .int("input", Some(usage.input))
+        .int("output", Some(usage.output))
+        .int("reasoning", Some(usage.reasoning))
+        .int("cacheRead", Some(usage.cache_read))
+        .int("cacheWrite", Some(usage.cache_write))
+        .int("cacheWriteLong", Some(usage.cache_write_long));
+    let mut cost =
+        Fields::default().int("micros", run.cost.micros.map(|micros| micros.0)).bool("estimated", run.cost.estimated);
+    if run.cost.reported {
+        cost = cost.bool("reported", true);
     }
-    put_word(tx, &fields, "request", run.request.as_deref())?;
+    let mut fields = Fields::default()
+        .word("turn", Some(&run.turn))
+        .int("epoch", Some(run.epoch.0))
+        .int("place", Some(run.place.0))
+        .texts("answers", &run.answers)
+        .map("continues", continues)
+        .word("request", run.request.as_deref())
+        .word("agent", run.agent.as_deref())
+        .word("model", run.model.as_deref())
+        .word("provider", run.provider.as_deref())
+        .word("preamble", run.preamble.as_deref())
+        .word("worker", run.worker.as_deref())
+        .word("state", Some(run_state(run.state)))
+        .int("startedAt", run.started_at.map(|at| at.0))
+        .int("endedAt", run.ended_at.map(|at| at.0))
+        .map("usage", Some(usage))
+        .map("cost", Some(cost))
+        .word("stopReason", run.stop_reason.as_deref())
+        .map("error", run.error.as_ref().map(error_value));
     if run.inherited {
-        tx.put(&fields, "inherited", true)?;
+        fields = fields.bool("inherited", true);
     }
-    put_word(tx, &fields, "agent", run.agent.as_deref())?;
-    put_word(tx, &fields, "model", run.model.as_deref())?;
-    put_word(tx, &fields, "provider", run.provider.as_deref())?;
-    put_word(tx, &fields, "preamble", run.preamble.as_deref())?;
-    put_word(tx, &fields, "worker", run.worker.as_deref())?;
-    put_word(tx, &fields, "state", Some(run_state(run.state)))?;
-    put_time(tx, &fields, "startedAt", run.started_at)?;
-    put_time(tx, &fields, "endedAt", run.ended_at)?;
-    tx.put_object(&fields, "usage", ObjType::Map)?;
-    tx.put_object(&fields, "cost", ObjType::Map)?;
-    set_usage(tx, &run.key(), &run.usage, &run.cost)?;
-    put_word(tx, &fields, "stopReason", run.stop_reason.as_deref())?;
-    put_error(tx, &fields, run.error.as_ref())
+    fields.into()
+}
+
+fn error_value(error: &RunError) -> Fields {
+    let fields = Fields::default().word("code", Some(&error.code)).word("message", Some(&error.message));
+    fields.bool("retryable", error.retryable)
 }
 
 /// Adds an assistant message without parts; returns its id.
@@ -49,14 +75,15 @@ pub fn begin_message(
 ) -> Result<String, AutomergeError> {
     let messages = container(tx, "messages", ObjType::List)?;
     let id = random_id();
-    let message = tx.insert_object(&messages, tx.length(&messages), ObjType::Map)?;
-    put_word(tx, &message, "id", Some(&id))?;
-    put_word(tx, &message, "role", Some("assistant"))?;
-    put_word(tx, &message, "author", Some(author))?;
-    put_int(tx, &message, "createdAt", at.0)?;
-    put_word(tx, &message, "turn", Some(&run.turn))?;
-    put_int(tx, &message, "epoch", run.epoch.0)?;
-    tx.put_object(&message, "parts", ObjType::List)?;
+    let fields = Fields::default()
+        .word("id", Some(&id))
+        .word("role", Some("assistant"))
+        .word("author", Some(author))
+        .int("createdAt", Some(at.0))
+        .word("turn", Some(&run.turn))
+        .int("epoch", Some(run.epoch.0))
+        .list("parts", Vec::new());
+    tx.batch_create_object(&messages, tx.length(&messages), &fields.into(), true)?;
     Ok(id)
 }
 
@@ -64,70 +91,43 @@ pub fn begin_message(
 pub fn push_part(tx: &mut Transaction<'_>, message: &str, part: &Part) -> Result<u64, AutomergeError> {
     let parts = parts_of(tx, message)?;
     let index = tx.length(&parts);
-    let fields = put_part(tx, &parts, index, &part.kind)?;
-    if let Some(provider) = &part.provider {
-        put_provider(tx, &fields, &provider.kind, &provider.data)?;
-    }
+    tx.batch_create_object(&parts, index, &part_value(&part.kind, part.provider.as_ref()), true)?;
     Ok(index as u64)
 }
 
-/// Adds a part to a list of parts: its map.
-pub(crate) fn put_part(
-    tx: &mut Transaction<'_>,
-    parts: &ObjId,
-    index: usize,
-    kind: &PartKind,
-) -> Result<ObjId, AutomergeError> {
-    let fields = tx.insert_object(parts, index, ObjType::Map)?;
-    let name = match kind {
-        PartKind::Text(_) => "text",
-        PartKind::Thinking(_) => "thinking",
-        PartKind::ToolCall(_) => "tool_call",
-        PartKind::ToolResult { .. } => "tool_result",
-        PartKind::Other { .. } => "other",
-        PartKind::Attachment { .. } => "attachment",
-        PartKind::Error { .. } => "error",
-        PartKind::Event { .. } => "event",
-        PartKind::Unknown { name } => name,
-    };
-    put_word(tx, &fields, "type", Some(name))?;
-    put_kind(tx, &fields, kind)?;
-    Ok(fields)
-}
-
-fn put_kind(tx: &mut Transaction<'_>, fields: &ObjId, kind: &PartKind) -> Result<(), AutomergeError> {
-    match kind {
-        PartKind::Text(chunk) | PartKind::Thinking(chunk) => {
-            let chunks: &[&str] = if chunk.is_empty() { &[] } else { &[chunk] };
-            put_texts(tx, fields, "chunks", chunks)
-        }
-        PartKind::ToolCall(call) => {
-            put_word(tx, fields, "id", Some(&call.id))?;
-            put_word(tx, fields, "providerId", call.provider_id.as_deref())?;
-            put_word(tx, fields, "name", Some(&call.name))?;
-            put_word(tx, fields, "input", call.input.as_deref())?;
-            put_word(tx, fields, "state", Some(call_state(call.state)))
-        }
-        PartKind::ToolResult { call, content, is_error, blob } => {
-            put_word(tx, fields, "callId", Some(call))?;
-            put_word(tx, fields, "content", Some(content))?;
-            tx.put(fields, "isError", *is_error)?;
-            put_word(tx, fields, "blob", blob.as_deref())
-        }
-        PartKind::Other { summary } | PartKind::Event { summary } => put_word(tx, fields, "summary", Some(summary)),
-        PartKind::Attachment { blob, mime, name, size } => {
-            put_word(tx, fields, "blob", Some(blob))?;
-            put_word(tx, fields, "mime", Some(mime))?;
-            put_word(tx, fields, "name", Some(name))?;
-            put_int(tx, fields, "size", *size)
-        }
+/// A whole part.
+pub(crate) fn part_value(kind: &PartKind, provider: Option<&ProviderData>) -> hydrate::Value {
+    let of = |name: &str| Fields::default().word("type", Some(name));
+    let chunks = |text: &str| Some(text).filter(|text| !text.is_empty()).map(str::to_owned);
+    let fields = match kind {
+        PartKind::Text(text) => of("text").texts("chunks", chunks(text)),
+        PartKind::Thinking(text) => of("thinking").texts("chunks", chunks(text)),
+        PartKind::ToolCall(call) => of("tool_call")
+            .word("id", Some(&call.id))
+            .word("providerId", call.provider_id.as_deref())
+            .word("name", Some(&call.name))
+            .word("input", call.input.as_deref())
+            .word("state", Some(call_state(call.state))),
+        PartKind::ToolResult { call, content, is_error, blob } => of("tool_result")
+            .word("callId", Some(call))
+            .word("content", Some(content))
+            .bool("isError", *is_error)
+            .word("blob", blob.as_deref()),
+        PartKind::Other { summary } => of("other").word("summary", Some(summary)),
+        PartKind::Event { summary } => of("event").word("summary", Some(summary)),
+        PartKind::Attachment { blob, mime, name, size } => of("attachment")
+            .word("blob", Some(blob))
+            .word("mime", Some(mime))
+            .word("name", Some(name))
+            .int("size", Some(*size)),
         PartKind::Error { code, message, retryable } => {
-            put_word(tx, fields, "code", Some(code))?;
-            put_word(tx, fields, "message", Some(message))?;
-            tx.put(fields, "retryable", *retryable)
+            of("error").word("code", Some(code)).word("message", Some(message)).bool("retryable", *retryable)
         }
-        PartKind::Unknown { .. } => Ok(()),
-    }
+        PartKind::Unknown { name } => of(name),
+    };
+    let provider = provider
+        .map(|provider| Fields::default().word("kind", Some(&provider.kind)).word("data", Some(&provider.data)));
+    fields.map("provider", provider).into()
 }
 
 /// Adds a chunk to a text or thinking part. An empty chunk adds nothing.
@@ -213,7 +213,7 @@ pub fn set_auto_name(tx: &mut Transaction<'_>, title: &str, epoch: Epoch) -> Res
     let names = container(tx, "names", ObjType::Map)?;
     for (_, standing) in tx.get_all(&names, "auto")? {
         if let Ok(Some((Value::Scalar(scalar), _))) = tx.get(&standing, "epoch")
-            && scalar.as_i64().is_some_and(|standing| standing > int(epoch.0))
+            && scalar.as_i64().is_some_and(|standing| u64::try_from(standing).is_ok_and(|standing| standing > epoch.0))
         {
             return Ok(());
         }
@@ -270,44 +270,14 @@ pub(crate) fn put_texts<T: AsRef<str>>(
     Ok(())
 }
 
-fn text(text: &str) -> ScalarValue {
-    ScalarValue::Str(text.into())
-}
-
-fn int(n: u64) -> i64 {
-    i64::try_from(n).unwrap_or(i64::MAX)
-}
-
-fn put_time(
-    tx: &mut Transaction<'_>,
-    object: &ObjId,
-    key: &str,
-    time: Option<Timestamp>,
-) -> Result<(), AutomergeError> {
-    time.map_or(Ok(()), |time| put_int(tx, object, key, time.0))
-}
-
-fn put_continues(tx: &mut Transaction<'_>, run: &ObjId, continues: &Continues) -> Result<(), AutomergeError> {
-    let fields = tx.put_object(run, "continues", ObjType::Map)?;
-    put_word(tx, &fields, "message", Some(&continues.message))?;
-    put_int(tx, &fields, "part", continues.part)?;
-    put_int(tx, &fields, "bytes", continues.bytes)
-}
-
 fn put_error(tx: &mut Transaction<'_>, run: &ObjId, error: Option<&RunError>) -> Result<(), AutomergeError> {
-    let Some(error) = error else { return Ok(()) };
-    let fields = tx.put_object(run, "error", ObjType::Map)?;
-    put_word(tx, &fields, "code", Some(&error.code))?;
-    put_word(tx, &fields, "message", Some(&error.message))?;
-    tx.put(&fields, "retryable", error.retryable)
+    match error {
+        Some(error) => tx.batch_create_object(run, "error", &error_value(error).into(), false).map(drop),
+        None => Ok(()),
+    }
 }
 
-pub(crate) fn put_provider(
-    tx: &mut Transaction<'_>,
-    part: &ObjId,
-    kind: &str,
-    data: &str,
-) -> Result<(), AutomergeError> {
+fn put_provider(tx: &mut Transaction<'_>, part: &ObjId, kind: &str, data: &str) -> Result<(), AutomergeError> {
     let fields = tx.put_object(part, "provider", ObjType::Map)?;
     put_word(tx, &fields, "kind", Some(kind))?;
     put_word(tx, &fields, "data", Some(data))

@@ -3,13 +3,14 @@
 use automerge::transaction::{Transactable, Transaction};
 use automerge::{ObjType, ROOT};
 
-use super::fields::{self, Words, request};
+use super::shape::{self, Words, request};
 use super::{Attachment, Command, CommandError, Done, Draft, Given, check, seen as look};
 use crate::ids::Micros;
 use crate::session::conversation::{Content, Conversation, ShownMessage};
+use crate::session::fields::Fields;
 use crate::session::model::{RequestKind, Session};
 use crate::session::rules::{Rule, off};
-use crate::session::write::{container, put_int, put_texts, put_word};
+use crate::session::write::{container, put_int, put_word};
 
 /// Checks a command against what its author sees, and writes it. A command that finds its wish fulfilled (restoring
 /// what isn't archived) writes nothing.
@@ -30,42 +31,36 @@ pub fn apply(
             look::queued(session, seen, message)?;
             let messages = container(tx, "messages", ObjType::List)?;
             let words = Words { hides: std::slice::from_ref(message), ..Words::default() };
-            Some(fields::message(tx, &messages, None, &words, given)?)
+            Some(shape::message(tx, &messages, None, &words, given)?)
         }
         Command::Pause => {
             let run = look::streaming(session, seen)?;
-            Some(request(tx, "pause", Some(&run.key()), given)?.0)
+            Some(request(tx, "pause", Some(&run.key()), Fields::default(), given)?)
         }
         Command::Continue => {
             let run = look::stopped(session, seen)?;
-            let (id, fields) = request(tx, "continue", Some(&run.key()), given)?;
-            put_texts(tx, &fields, "over", &seen.stops)?;
-            Some(id)
+            let over = Fields::default().texts("over", &seen.stops);
+            Some(request(tx, "continue", Some(&run.key()), over, given)?)
         }
         Command::Steer { message } => {
             look::queued(session, seen, message)?;
             let run = look::streaming(session, seen)?;
-            Some(request(tx, "steer", Some(&run.key()), given)?.0)
+            Some(request(tx, "steer", Some(&run.key()), Fields::default(), given)?)
         }
         Command::Retry { message } => {
             let (target, n) = look::again(session, seen, message.as_deref())?;
-            let (id, fields) = request(tx, "retry", Some(&target), given)?;
-            put_int(tx, &fields, "n", n)?;
-            Some(id)
+            Some(request(tx, "retry", Some(&target), Fields::default().int("n", Some(n)), given)?)
         }
         Command::Approve { call, for_session } => {
-            let digest = look::waiting_call(seen, call)?;
-            let (id, fields) = request(tx, "approve", Some(call), given)?;
-            put_word(tx, &fields, "digest", Some(digest))?;
-            put_word(tx, &fields, "scope", Some(if *for_session { "session" } else { "once" }))?;
-            Some(id)
+            let scope = if *for_session { "session" } else { "once" };
+            let digest = Some(look::waiting_call(seen, call)?);
+            let what = Fields::default().word("digest", digest).word("scope", Some(scope));
+            Some(request(tx, "approve", Some(call), what, given)?)
         }
         Command::Deny { call, reason } => {
             look::waiting_call(seen, call)?;
             let reason = reason.as_deref().map_or(Ok(None), check::text_or_none)?;
-            let (id, fields) = request(tx, "deny", Some(call), given)?;
-            put_word(tx, &fields, "reason", reason)?;
-            Some(id)
+            Some(request(tx, "deny", Some(call), Fields::default().word("reason", reason), given)?)
         }
         Command::Rename { name } => {
             let name = check::name(name)?;
@@ -81,9 +76,7 @@ pub fn apply(
                 let names = container(tx, "names", ObjType::Map)?;
                 tx.delete(&names, "user")?;
             }
-            let (id, fields) = request(tx, "smart-rename", None, given)?;
-            put_word(tx, &fields, "title", title)?;
-            Some(id)
+            Some(request(tx, "smart-rename", None, Fields::default().word("title", title), given)?)
         }
         Command::SetAgent { agent } => {
             let agent = check::name(agent)?;
@@ -97,10 +90,8 @@ pub fn apply(
             if omitted(session, message, *part) {
                 return Ok(Done::default());
             }
-            let (id, fields) = request(tx, "omit", Some(message), given)?;
-            put_word(tx, &fields, "message", Some(message))?;
-            put_int(tx, &fields, "part", *part)?;
-            Some(id)
+            let what = Fields::default().word("message", Some(message)).int("part", Some(*part));
+            Some(request(tx, "omit", Some(message), what, given)?)
         }
         Command::SetSpendLimit { micros } => {
             match micros {
@@ -152,7 +143,7 @@ fn send(
     let over = if draft.queue || off(Rule::OverSeen) { &[] } else { seen.stops.as_slice() };
     let messages = container(tx, "messages", ObjType::List)?;
     let words = Words { text, attachments, action: draft.action.as_deref(), over: Some(over), hides: &[] };
-    Ok(fields::message(tx, &messages, None, &words, given)?)
+    Ok(shape::message(tx, &messages, None, &words, given)?)
 }
 
 fn edit(
@@ -170,9 +161,9 @@ fn edit(
     let messages = container(tx, "messages", ObjType::List)?;
     // In the document's own list: elements that no reader takes for a message count, too.
     let queued = seen.queued.iter().any(|queued| queued.id == id);
-    let at = if queued { fields::index_of(tx, &messages, id)?.map(|index| index + 1) } else { None };
+    let at = if queued { shape::index_of(tx, &messages, id)?.map(|index| index + 1) } else { None };
     let words = Words { text, attachments: &attachments, action, over: Some(&seen.stops), hides: &hides };
-    Ok(fields::message(tx, &messages, at, &words, given)?)
+    Ok(shape::message(tx, &messages, at, &words, given)?)
 }
 
 /// The attachments of a message without those that are detached.

@@ -4,7 +4,7 @@ use automerge::transaction::{Transactable, Transaction};
 use automerge::{ObjType, ROOT};
 use serde::{Deserialize, Serialize};
 
-use super::fields::{self, Words};
+use super::shape::{self, Words};
 use super::{Attachment, CommandError, Given, check};
 use crate::ids::Micros;
 use crate::session::model::Origin;
@@ -46,7 +46,7 @@ pub fn create(tx: &mut Transaction<'_>, new: &NewSession, given: &Given<'_>) -> 
     if new.spend_limit == Some(Micros(0)) {
         return Err(CommandError::BadLimit);
     }
-    fields::root(tx)?;
+    shape::root(tx)?;
     let names = tx.put_object(ROOT, "names", ObjType::Map)?;
     put_word(tx, &names, "user", name)?;
     put_word(tx, &ROOT, "agent", new.agent.as_deref())?;
@@ -54,7 +54,7 @@ pub fn create(tx: &mut Transaction<'_>, new: &NewSession, given: &Given<'_>) -> 
     put_int(tx, &ROOT, "createdAt", given.at.0)?;
     put_word(tx, &ROOT, "createdBy", Some(given.by))?;
     if let Some(origin) = &new.origin {
-        fields::origin(tx, origin)?;
+        shape::origin(tx, origin)?;
     }
     if let Some(limit) = new.spend_limit {
         put_int(tx, &ROOT, "spendLimit", limit.0)?;
@@ -64,7 +64,7 @@ pub fn create(tx: &mut Transaction<'_>, new: &NewSession, given: &Given<'_>) -> 
     tx.put_object(ROOT, "requests", ObjType::Map)?;
     if text.is_some() || !files.is_empty() {
         let words = Words { text, attachments: files, action: new.action.as_deref(), over: Some(&[]), hides: &[] };
-        fields::message(tx, &messages, None, &words, given)?;
+        shape::message(tx, &messages, None, &words, given)?;
     }
     Ok(())
 }

@@ -2,14 +2,14 @@
 //! says in one sentence why it can't.
 //!
 //! In order of reading: the commands and their errors here, [`apply`], which checks each against what its author sees;
-//! [`create`], how a session begins; `check`, what a name and a text may be; `seen`, what a command may name; `fields`,
+//! [`create`], how a session begins; `check`, what a name and a text may be; `seen`, what a command may name; `shape`,
 //! how messages and requests are written.
 
 mod apply;
 mod check;
 mod create;
-pub(in crate::session) mod fields;
 mod seen;
+pub(in crate::session) mod shape;
 
 use automerge::AutomergeError;
 use serde::{Deserialize, Serialize};

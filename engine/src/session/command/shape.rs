@@ -5,8 +5,9 @@ use automerge::{AutomergeError, ObjId, ObjType, ROOT, ReadDoc, Value};
 
 use super::{Attachment, Given};
 use crate::ids::random_id;
+use crate::session::fields::Fields;
 use crate::session::model::{Origin, PartKind};
-use crate::session::write::{container, put_int, put_part, put_texts, put_word};
+use crate::session::write::{container, part_value, put_word};
 
 /// Version of the shapes that are written.
 const SCHEMA: i64 = 1;
@@ -34,12 +35,16 @@ pub(in crate::session) fn root(tx: &mut Transaction<'_>) -> Result<(), Automerge
 
 /// What made a session.
 pub(in crate::session) fn origin(tx: &mut Transaction<'_>, origin: &Origin) -> Result<(), AutomergeError> {
-    let fields = tx.put_object(ROOT, "origin", ObjType::Map)?;
-    let [kind, first, second] = match origin {
-        Origin::Task { task, run } => [("kind", "task"), ("task", task.as_str()), ("run", run.as_str())],
-        Origin::Duplicate { session, message } => [("kind", "duplicate"), ("session", session), ("message", message)],
+    let fields = match origin {
+        Origin::Task { task, run } => {
+            Fields::default().word("kind", Some("task")).word("task", Some(task)).word("run", Some(run))
+        }
+        Origin::Duplicate { session, message } => Fields::default()
+            .word("kind", Some("duplicate"))
+            .word("session", Some(session))
+            .word("message", Some(message)),
     };
-    [kind, first, second].into_iter().try_for_each(|(key, word)| put_word(tx, &fields, key, Some(word)))
+    tx.batch_create_object(ROOT, "origin", &fields.into(), false).map(drop)
 }
 
 /// Adds a message of a person, at the end or at an index; returns its id.
@@ -51,20 +56,6 @@ pub(super) fn message(
     given: &Given<'_>,
 ) -> Result<String, AutomergeError> {
     let id = given.id.map_or_else(random_id, str::to_owned);
-    let index = at.unwrap_or_else(|| tx.length(messages));
-    let message = tx.insert_object(messages, index, ObjType::Map)?;
-    put_word(tx, &message, "id", Some(&id))?;
-    put_word(tx, &message, "role", Some("user"))?;
-    put_word(tx, &message, "author", Some(given.by))?;
-    put_int(tx, &message, "createdAt", given.at.0)?;
-    if !words.hides.is_empty() {
-        put_texts(tx, &message, "hides", words.hides)?;
-    }
-    if let Some(over) = words.over {
-        put_texts(tx, &message, "over", over)?;
-    }
-    put_word(tx, &message, "action", words.action)?;
-    let parts = tx.put_object(&message, "parts", ObjType::List)?;
     let files = words.attachments.iter().cloned().map(|Attachment { blob, mime, name, size }| PartKind::Attachment {
         blob,
         mime,
@@ -72,28 +63,42 @@ pub(super) fn message(
         size,
     });
     let text = words.text.map(|text| PartKind::Text(text.to_owned()));
-    for (index, kind) in files.chain(text).enumerate() {
-        put_part(tx, &parts, index, &kind)?;
+    let mut fields = Fields::default()
+        .word("id", Some(&id))
+        .word("role", Some("user"))
+        .word("author", Some(given.by))
+        .int("createdAt", Some(given.at.0))
+        .word("action", words.action)
+        .list("parts", files.chain(text).map(|kind| part_value(&kind, None)).collect());
+    if !words.hides.is_empty() {
+        fields = fields.texts("hides", words.hides);
     }
+    if let Some(over) = words.over {
+        fields = fields.texts("over", over);
+    }
+    let index = at.unwrap_or_else(|| tx.length(messages));
+    tx.batch_create_object(messages, index, &fields.into(), true)?;
     Ok(id)
 }
 
-/// Adds a request; returns its id, and the map for what is particular to its kind.
+/// Adds a request with what is particular to its kind; returns its id.
 pub(super) fn request(
     tx: &mut Transaction<'_>,
     kind: &str,
     target: Option<&str>,
+    particular: Fields,
     given: &Given<'_>,
-) -> Result<(String, ObjId), AutomergeError> {
+) -> Result<String, AutomergeError> {
     let id = given.id.map_or_else(random_id, str::to_owned);
+    let fields = particular
+        .word("id", Some(&id))
+        .word("kind", Some(kind))
+        .word("target", target)
+        .word("by", Some(given.by))
+        .int("at", Some(given.at.0));
     let requests = container(tx, "requests", ObjType::Map)?;
-    let fields = tx.put_object(&requests, id.as_str(), ObjType::Map)?;
-    put_word(tx, &fields, "id", Some(&id))?;
-    put_word(tx, &fields, "kind", Some(kind))?;
-    put_word(tx, &fields, "target", target)?;
-    put_word(tx, &fields, "by", Some(given.by))?;
-    put_int(tx, &fields, "at", given.at.0)?;
-    Ok((id, fields))
+    tx.batch_create_object(&requests, id.as_str(), &fields.into(), false)?;
+    Ok(id)
 }
 
 /// Where a message is in the document's list. Looked for from the end, where what is queued is.
