@@ -215,7 +215,14 @@ async fn a_dead_workers_lease_shows_and_then_lapses() {
     let live = person.row(session, |row| row.live.is_some()).await.live.unwrap();
     assert_eq!((live.epoch, live.activity), (epoch, None));
     worker
-        .say(&ToRelay::Renew { session, epoch, activity: Some(ActivityState::Writing), usage: None, cost_micros: None })
+        .say(&ToRelay::Renew {
+            ask: None,
+            session,
+            epoch,
+            activity: Some(ActivityState::Writing),
+            usage: None,
+            cost_micros: None,
+        })
         .await;
     let renewed = Instant::now();
     person.row(session, |row| row.live.as_ref().is_some_and(|live| live.activity.is_some())).await;

@@ -18,6 +18,8 @@ use crate::link::{Link, Seen};
 const TICK: Duration = Duration::from_millis(500);
 /// News for lists are said at most this often.
 const NEWS_EVERY: Duration = Duration::from_secs(1);
+/// How long the relay's word that a claim lives is waited for before it is asked again.
+const WORD: Duration = Duration::from_secs(2);
 
 /// What lists show of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -38,6 +40,7 @@ pub struct Lease {
     pub epoch: Epoch,
     /// Under which it writes.
     pub actor: ActorId,
+    ttl: Duration,
     shown: Arc<Mutex<Shown>>,
     lost: watch::Receiver<bool>,
     renewal: JoinHandle<()>,
@@ -61,7 +64,7 @@ impl Lease {
                 let ttl = Duration::from_millis(ttl_ms.max(300));
                 let renewal = Renewal { link: link.clone(), session, epoch, ttl, seen, shown: Arc::clone(&shown) };
                 let renewal = tokio::spawn(renewal.run(sender));
-                Some((Self { link: link.clone(), session, epoch, actor, shown, lost, renewal }, heads))
+                Some((Self { link: link.clone(), session, epoch, actor, ttl, shown, lost, renewal }, heads))
             }
             Ok(FromRelay::Busy { reason, .. }) => {
                 tracing::debug!(%session, reason, "the session is not ours to run");
@@ -74,6 +77,22 @@ impl Lease {
     /// Becomes true when the lease is lost.
     pub fn lost(&self) -> watch::Receiver<bool> {
         self.lost.clone()
+    }
+
+    /// Waits for the relay's word that the claim lives, so that what was acknowledged before was acknowledged under it.
+    /// For ever, if it doesn't: wait for [`Lease::lost`] beside it. What may be done once begins right after.
+    pub async fn lives(&self) {
+        loop {
+            let asked = Instant::now();
+            let (session, epoch) = (self.session, self.epoch);
+            let question =
+                |ask| ToRelay::Renew { ask: Some(ask), session, epoch, activity: None, usage: None, cost_micros: None };
+            let answer = tokio::time::timeout(WORD, self.link.ask(question)).await;
+            // A process that slept since then knows nothing.
+            if matches!(answer, Ok(Ok(FromRelay::Lives { .. }))) && asked.elapsed() < self.ttl {
+                return;
+            }
+        }
     }
 
     /// What lists are to show from now on.
@@ -105,7 +124,6 @@ struct Renewal {
 impl Renewal {
     async fn run(mut self, lost: watch::Sender<bool>) {
         let mut renewed_at = Instant::now();
-        let mut heard_at = Instant::now();
         let mut said = Shown::default();
         let mut connected = true;
         let mut tick = tokio::time::interval(TICK.min(self.ttl / 3));
@@ -119,10 +137,9 @@ impl Renewal {
                 return;
             }
             let was_connected = std::mem::replace(&mut connected, self.link.read(|device, _| device.is_welcome()));
-            if connected {
-                heard_at = Instant::now();
-            } else if heard_at.elapsed() >= self.ttl {
-                // The relay can't have heard of us for as long: the lease has lapsed there.
+            if renewed_at.elapsed() >= self.ttl {
+                // The link was down, or this process slept: the relay can't have heard of us for as long, and the lease
+                // has lapsed there.
                 lost.send_replace(true);
                 return;
             }
@@ -133,6 +150,7 @@ impl Renewal {
                 renewed_at = Instant::now();
                 said = shown;
                 self.link.tell_relay(&ToRelay::Renew {
+                    ask: None,
                     session: self.session,
                     epoch: self.epoch,
                     activity: shown.activity,

@@ -126,6 +126,7 @@ impl Link {
             FromRelay::Granted { ask, .. }
             | FromRelay::Busy { ask, .. }
             | FromRelay::Stored { ask }
+            | FromRelay::Lives { ask }
             | FromRelay::Refused { ask, .. } => {
                 if let Some(waiting) = lock(&self.asks).remove(ask) {
                     // Whoever asked may have given up.

@@ -107,11 +107,17 @@ impl Signals {
         }
     }
 
-    /// Waits until the relay has everything that this replica wrote, or there is a reason to stop.
+    /// Waits until the relay has everything that this replica wrote, or there is a reason to stop. What the relay has
+    /// refused it will never have: nothing that is written here counts any more.
     pub async fn acknowledged(&mut self) -> Result<(), Why> {
         loop {
-            if self.link.read(|device, _| device.acknowledged(self.session)) {
+            let session = self.session;
+            let (has, refused) = self.link.read(|device, _| (device.acknowledged(session), device.refused(session)));
+            if has {
                 return Ok(());
+            }
+            if refused {
+                return Err(Why::Lost);
             }
             if let Some(why) = self.now().filter(|why| *why != Why::Steered) {
                 return Err(why);

@@ -168,6 +168,63 @@ async fn a_call_that_ran_when_its_worker_died_is_in_doubt_and_asks() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_ran_when_its_worker_was_stopped_is_in_doubt_too() {
+    let stage = Stage::new().await;
+    let first = stage.worker(demo(FAST));
+    let session = stage.new_session("slow tool").await;
+    rolling(&stage, session).await;
+    first.stop().await;
+    let _second = stage.worker(demo(FAST));
+    let doubtful = stage.settled(session, Status::Paused).await;
+    assert!(matches!(doubtful.reason, Some(Reason::Approval { .. })), "{:?}", doubtful.reason);
+    let doubted = |part: &Content| matches!(part, Content::ToolCall { state: ShownCallState::InDoubt, .. });
+    assert!(parts(&doubtful).iter().any(doubted), "{doubtful:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_tool_runs_without_the_relays_word_that_the_claim_lives() {
+    let stage = Stage::new().await;
+    let wire = Wire::to(stage.relay.address()).await;
+    let _first = stage.worker_at(format!("http://{}", wire.address), demo(40.0));
+    let session = stage.new_session("tool").await;
+    // From its first words on, the worker hears nothing of its claim, which lapses; its changes still get through.
+    let spoke = |conversation: &skein_engine::session::Conversation| {
+        let text =
+            |part: &Content| matches!(part, Content::Text { text } | Content::Thinking { text } if !text.is_empty());
+        parts(conversation).iter().any(text).then_some(())
+    };
+    stage.until(session, "begun", spoke).await;
+    wire.hold_catalog();
+    rolling(&stage, session).await;
+    let _second = stage.worker(demo(FAST));
+    let doubtful = stage.settled(session, Status::Paused).await;
+    assert!(matches!(doubtful.reason, Some(Reason::Approval { .. })), "{:?}", doubtful.reason);
+    // Nothing that anybody wrote, shown or not, is the result of a call.
+    let results = stage.person.read(|device, _| {
+        let messages = &device.session(session).unwrap().messages;
+        let is_result = |part: &&skein_engine::session::model::Part| {
+            matches!(part.kind, skein_engine::session::model::PartKind::ToolResult { .. })
+        };
+        messages.iter().flat_map(|message| &message.parts).filter(is_result).count()
+    });
+    assert_eq!(results, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_a_server_repeats_is_not_written_down() {
+    let stage = Stage::new().await;
+    // A variable of this process that every machine has; nothing else would be safe to set while others run.
+    let key = std::env::var("PATH").unwrap();
+    let body = format!(r#"{{"error":{{"message":"Incorrect API key provided: {key}"}}}}"#);
+    let model = ModelServer::start(vec![status("401 Unauthorized", "", &body)]).await;
+    let _worker = stage.worker(provider("openai", model.address, "api_key_env = \"PATH\""));
+    let session = stage.new_session("Hello").await;
+    let failed = stage.settled(session, Status::Failed).await;
+    let message = failed.turns[0].error.clone().unwrap().message;
+    assert!(message.contains("Incorrect API key provided") && !message.contains(&key), "{message}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_denied_call_never_runs_and_the_model_is_told_why() {
     let stage = Stage::new().await;
     let _worker = stage.worker(demo(FAST));

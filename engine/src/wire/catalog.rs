@@ -64,6 +64,9 @@ pub enum ToRelay {
     },
     /// A worker: I am still at it. At most once a second with activity, at least every third of the time to live.
     Renew {
+        /// Answered under this number, if it lives ([`FromRelay::Lives`]): asked where the worker must be sure.
+        #[serde(default)]
+        ask: Option<u64>,
         /// The session.
         session: DocumentId,
         /// Of the claim.
@@ -142,6 +145,11 @@ pub enum FromRelay {
         ask: u64,
         /// Why, in words.
         reason: String,
+    },
+    /// The claim of `Renew` lives, and has since it was granted.
+    Lives {
+        /// The question.
+        ask: u64,
     },
     /// A lease was lost: stop at once.
     Lost {

@@ -110,7 +110,7 @@ impl Catalog {
         self.send(connection, &answer);
     }
 
-    pub(super) fn renew(&mut self, id: ConnectionId, session: DocumentId, live: Live) {
+    pub(super) fn renew(&mut self, id: ConnectionId, ask: Option<u64>, session: DocumentId, live: Live) {
         let epoch = live.epoch;
         let renewed = self.worker(id, session).and_then(|(key, holder)| {
             let renewed = self.leases.renew(clock::now(), &key, &holder, live).ok()?;
@@ -119,7 +119,10 @@ impl Catalog {
         match renewed {
             Some((key, Renewed::Shown)) => self.show(&key),
             Some((_, Renewed::Silently)) => {}
-            None => self.send(id, &FromRelay::Lost { session, epoch }),
+            None => return self.send(id, &FromRelay::Lost { session, epoch }),
+        }
+        if let Some(ask) = ask {
+            self.send(id, &FromRelay::Lives { ask });
         }
     }
 

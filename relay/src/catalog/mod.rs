@@ -260,9 +260,9 @@ impl Catalog {
             ToRelay::Offer(offer) => self.offer(id, offer),
             ToRelay::Claim { ask, session, actor, epoch } => self.claim(id, ask, session, actor, epoch).await,
             ToRelay::Begin { ask, session, epoch, change } => self.begin(id, ask, session, epoch, change),
-            ToRelay::Renew { session, epoch, activity, usage, cost_micros } => {
+            ToRelay::Renew { ask, session, epoch, activity, usage, cost_micros } => {
                 let live = skein_engine::wire::catalog::Live { epoch, activity, usage, cost_micros };
-                self.renew(id, session, live);
+                self.renew(id, ask, session, live);
             }
             ToRelay::Release { session, epoch } => self.release(id, session, epoch),
         }

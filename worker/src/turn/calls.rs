@@ -1,12 +1,13 @@
 //! The calls of a turn: run, asked about, or taken up from an earlier run of the turn.
 //!
-//! Invariant: no tool runs before its mark is acknowledged under the live lease.
+//! Invariant: no tool runs before its mark is acknowledged under the live lease, and one that has begun is never said
+//! not to have run.
 
 use std::collections::BTreeSet;
 
 use skein_engine::device::DeviceError;
 use skein_engine::session::conversation::{Content, Decision, ShownCallState};
-use skein_engine::session::model::{CallState, PartKind};
+use skein_engine::session::model::CallState;
 use skein_engine::wire::ephemeral::ActivityState;
 
 use super::{End, Turn};
@@ -14,6 +15,16 @@ use crate::large::large;
 use crate::page::Drafted;
 use crate::signals::Why;
 use crate::tools::Policy;
+
+/// What became of running a call.
+enum Ran {
+    /// It has its result.
+    Ended,
+    /// It did not begin.
+    NotBegun(Why),
+    /// It was stopped. Its result says so, or its mark stays, and it is in doubt.
+    Stopped(Why),
+}
 
 impl Turn<'_> {
     /// The calls of an answer. `None`: ask the model again.
@@ -32,22 +43,23 @@ impl Turn<'_> {
         }
         let mut runnable = runnable.into_iter();
         while let Some(call) = runnable.next() {
-            let stopped = match self.signals.now() {
-                Some(why) => Some(why),
+            let ran = match self.signals.now() {
+                Some(why) => Ran::NotBegun(why),
                 None => {
                     self.page.set_call(&call, CallState::Running)?;
                     self.execute(&call.id, &call.name, call.input.as_deref().unwrap_or("{}")).await?
                 }
             };
-            if let Some(why) = stopped {
-                if why != Why::Lost && !self.has_result(&call.id)? {
-                    self.page.set_call(&call, CallState::Cancelled)?;
-                }
-                if why != Why::Lost {
-                    runnable.try_for_each(|call| self.page.set_call(&call, CallState::Cancelled))?;
-                }
-                return Ok(Some(why.into()));
+            let (why, cancelled) = match ran {
+                Ran::Ended => continue,
+                Ran::NotBegun(why) => (why, Some(call)),
+                Ran::Stopped(why) => (why, None),
+            };
+            if why != Why::Lost {
+                let mut cancelled = cancelled.into_iter().chain(runnable);
+                cancelled.try_for_each(|call| self.page.set_call(&call, CallState::Cancelled))?;
             }
+            return Ok(Some(why.into()));
         }
         Ok(match self.signals.now() {
             Some(why) => Some(why.into()),
@@ -95,8 +107,16 @@ impl Turn<'_> {
                     return Ok(Some(why.into()));
                 }
                 self.page.mark_call(&id, &name, CallState::Running)?;
-                if let Some(why) = self.execute(&id, &name, &input).await? {
-                    return Ok(Some(why.into()));
+                match self.execute(&id, &name, &input).await? {
+                    Ran::Ended => {}
+                    Ran::NotBegun(Why::Lost) | Ran::Stopped(Why::Lost) => return Ok(Some(Why::Lost.into())),
+                    Ran::NotBegun(why) => {
+                        let asked = matches!(state, ShownCallState::Running | ShownCallState::InDoubt);
+                        let before = if asked { CallState::InDoubt } else { CallState::Waiting };
+                        self.page.mark_call(&id, &name, before)?;
+                        return Ok(Some(why.into()));
+                    }
+                    Ran::Stopped(why) => return Ok(Some(why.into())),
                 }
             }
         }
@@ -126,13 +146,6 @@ impl Turn<'_> {
         })
     }
 
-    fn has_result(&self, call: &str) -> Result<bool, DeviceError> {
-        self.link.read(|device, _| {
-            let parts = device.session(self.session)?.messages.iter().rev().flat_map(|message| &message.parts);
-            Ok(parts.into_iter().any(|part| matches!(&part.kind, PartKind::ToolResult { call: of, .. } if of == call)))
-        })
-    }
-
     fn allowed_tools(&self) -> Result<BTreeSet<String>, DeviceError> {
         self.link.read(|device, now| Ok(device.conversation(now, self.session)?.allowed_tools))
     }
@@ -143,14 +156,20 @@ impl Turn<'_> {
         Some(if allowed.contains(name) { Policy::Allow } else { policy })
     }
 
-    /// Runs a call that is marked as running, once the mark is acknowledged; why the turn must stop, if it must.
-    async fn execute(&mut self, id: &str, name: &str, input: &str) -> Result<Option<Why>, DeviceError> {
+    /// Runs a call that is marked as running, once the mark is acknowledged and the lease is known to live since.
+    async fn execute(&mut self, id: &str, name: &str, input: &str) -> Result<Ran, DeviceError> {
         let Some(tool) = self.tools.get(name).cloned() else {
             self.page.result(id, &format!("There is no tool named \"{name}\"."), true)?;
-            return Ok(None);
+            return Ok(Ran::Ended);
         };
         if let Err(why) = self.signals.acknowledged().await {
-            return Ok(Some(why));
+            return Ok(Ran::NotBegun(why));
+        }
+        // Another worker may have the session by now, and the relay takes a late mark all the same.
+        tokio::select! {
+            biased;
+            why = self.signals.end() => return Ok(Ran::NotBegun(why)),
+            () = self.lease.lives() => {}
         }
         self.activity(ActivityState::Calling, Some(name));
         let outcome = tokio::select! {
@@ -162,13 +181,13 @@ impl Turn<'_> {
             Ok(outcome) => {
                 let (content, blob) = self.stow(outcome.content).await;
                 self.page.result_of(id, &content, outcome.is_error, blob)?;
-                Ok(None)
+                Ok(Ran::Ended)
             }
             // Nothing is written without the lease; a worker that stops leaves the call in doubt.
-            Err(why @ (Why::Lost | Why::Stopping)) => Ok(Some(why)),
+            Err(why @ (Why::Lost | Why::Stopping)) => Ok(Ran::Stopped(why)),
             Err(why) => {
                 self.page.result(id, "This call was stopped before it ended; it may have had effects.", true)?;
-                Ok(Some(why))
+                Ok(Ran::Stopped(why))
             }
         }
     }

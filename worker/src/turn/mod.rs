@@ -193,14 +193,18 @@ impl Turn<'_> {
     }
 }
 
-/// Gives a lease back once the last change is acknowledged. A lease that is lost meanwhile needs no giving back.
+/// Gives a lease back once the last change is acknowledged. A lease that is lost meanwhile needs no giving back, and one
+/// whose changes the relay refuses lapses: its turn is taken up from what the relay has.
 pub async fn settle(link: &Link, session: DocumentId, lease: Lease, hurry: bool) {
     let mut lost = lease.lost();
     let within = if hurry { LAST_WORDS } else { Duration::from_secs(600) };
-    let acknowledged = link.client().until(within, |device, _| device.acknowledged(session).then_some(()));
+    let settled = link.client().until(within, |device, _| {
+        let acknowledged = device.acknowledged(session);
+        (acknowledged || device.refused(session)).then_some(acknowledged)
+    });
     let epoch = lease.epoch;
     tokio::select! {
-        done = acknowledged => if done.is_some() { lease.release() },
+        acknowledged = settled => if acknowledged == Some(true) { lease.release() },
         _ = lost.wait_for(|lost| *lost) => {}
     }
     if hurry {
