@@ -47,6 +47,25 @@ impl std::fmt::Debug for Endpoint {
     }
 }
 
+/// A key that is kept out of what is written down, in case a server repeats it.
+#[derive(Clone, Default)]
+struct Secret(Option<String>);
+
+impl Secret {
+    fn hide(&self, mut failure: Failure) -> Failure {
+        if let Some(key) = self.0.as_deref().filter(|key| !key.is_empty()) {
+            failure.message = failure.message.replace(key, "(the key)");
+        }
+        failure
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
 /// HTTP to all providers.
 #[derive(Clone, Debug)]
 pub struct Transport {
@@ -82,6 +101,7 @@ pub fn http_client(configure: impl Fn(ClientBuilder) -> ClientBuilder) -> Result
 pub struct Answering {
     answer: Answer,
     source: Source,
+    secret: Secret,
 }
 
 #[derive(Debug)]
@@ -100,7 +120,7 @@ impl Transport {
             Kind::Demo => {
                 let source =
                     Source::Demo { beats: demo::script(prompt).into(), speed: endpoint.demo_speed, next: None };
-                return Ok(Answering { answer: Answer::new(Kind::Demo), source });
+                return Ok(Answering { answer: Answer::new(Kind::Demo), source, secret: Secret::default() });
             }
         };
         match self.post(endpoint, path, body).await {
@@ -117,12 +137,13 @@ impl Transport {
         let url = format!("{}{path}", endpoint.base_url);
         let request = http.post(url).headers(headers(endpoint)?).body(body);
         let response = request.send().await.map_err(|error| network(&error))?;
+        let secret = Secret(endpoint.key.clone());
         let status = response.status().as_u16();
         if (200..300).contains(&status) {
-            return Ok(Answering { answer: Answer::new(endpoint.kind), source: Source::Http(response) });
+            return Ok(Answering { answer: Answer::new(endpoint.kind), source: Source::Http(response), secret });
         }
         let retry_after_ms = retry_after(response.headers());
-        Err(Failure::of_response(status, retry_after_ms, &error_body(response).await))
+        Err(secret.hide(Failure::of_response(status, retry_after_ms, &error_body(response).await)))
     }
 }
 
@@ -160,6 +181,11 @@ impl Answering {
                     self.source = Source::Ended;
                     self.answer.finish(&mut events);
                 }
+            }
+        }
+        for event in &mut events {
+            if let Event::Failed(failure) = event {
+                *failure = self.secret.hide(failure.clone());
             }
         }
         Some(events)
