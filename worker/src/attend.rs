@@ -122,10 +122,10 @@ struct Beginning {
 }
 
 impl Beginning {
-    /// `None`: another worker offers the model that this one lacks.
+    /// `None`: another worker offers the model that this one lacks, or the workspace's document doesn't come.
     async fn of(context: &Context, work: &Work, found: &Session, epoch: Epoch) -> Option<Self> {
         let link = &context.link;
-        let (agent_id, agent) = agent(link, found).await;
+        let (agent_id, agent) = agent(link, found).await?;
         let last = found.runs.values().flatten().filter(|run| !run.answers.is_empty()).max_by_key(|run| run.epoch);
         let taken_up = work.of.as_ref().and_then(|key| found.runs.get(key)).and_then(|runs| runs.last());
         // An agent without a model keeps that of the session's last run; what goes on keeps its own.
@@ -296,15 +296,19 @@ impl Beginning {
     }
 }
 
-/// The session's agent, else the workspace's default one; an empty one if the workspace doesn't come.
-async fn agent(link: &Link, session: &Session) -> (String, Agent) {
-    let wanted = session.agent.clone();
-    let found = link.client().until(WORKSPACE, |device, _| {
-        let workspace = device.workspace();
-        let id = wanted.clone().filter(|id| workspace.agents.contains_key(id)).unwrap_or(workspace.default_agent);
-        workspace.agents.get(&id).cloned().map(|agent| (id, agent))
+/// The session's agent, else the workspace's default one, else an empty one. `None` while the workspace's document isn't
+/// here: its limits are not known then.
+async fn agent(link: &Link, session: &Session) -> Option<(String, Agent)> {
+    let workspace = link.client().until(WORKSPACE, |device, _| {
+        let document = device.identity()?.workspace_document;
+        device.document(document).ok()?;
+        Some(device.workspace())
     });
-    found.await.unwrap_or_else(|| (session.agent.clone().unwrap_or_default(), Agent::default()))
+    let mut workspace = workspace.await?;
+    let wanted = session.agent.clone().filter(|id| workspace.agents.contains_key(id));
+    let id = wanted.unwrap_or_else(|| workspace.default_agent.clone());
+    let found = workspace.agents.remove(&id).map(|agent| (id, agent));
+    Some(found.unwrap_or_else(|| (session.agent.clone().unwrap_or_default(), Agent::default())))
 }
 
 /// Whether some worker that is connected offers the model.

@@ -88,7 +88,7 @@ const LEFT_OUT: &str = "The person left this result out.";
 /// The first result of each call.
 fn results(messages: &[ShownMessage]) -> BTreeMap<String, (String, bool)> {
     let mut results = BTreeMap::new();
-    for part in messages.iter().flat_map(|message| &message.parts) {
+    for part in messages.iter().filter(|message| !message.unverified).flat_map(|message| &message.parts) {
         if let Content::ToolResult { call_id, content, is_error, .. } = &part.content {
             // The call keeps a result, or the provider would refuse the whole history.
             let content = if part.omitted { LEFT_OUT } else { content };
