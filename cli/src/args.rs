@@ -3,7 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
+
+use crate::action::ActionArgs;
+use crate::agent::AgentArgs;
+use crate::approvals::ApprovalsArgs;
+use crate::integration::IntegrationArgs;
+use crate::session::args::SessionArgs;
+use crate::task::TaskArgs;
 
 /// Skein: a self-hosted, local-first home for AI-agent sessions.
 ///
@@ -29,6 +36,16 @@ pub(crate) enum Command {
     Worker(WorkerArgs),
     /// Work with sessions, also without a connection.
     Session(SessionArgs),
+    /// What waits for a person: tool calls that ask, in all sessions.
+    Approvals(ApprovalsArgs),
+    /// Who answers: models, instructions, tools and limits.
+    Agent(AgentArgs),
+    /// Messages that are used again and again, with placeholders.
+    Action(ActionArgs),
+    /// The tool servers of the workspace, and what may run without asking.
+    Integration(IntegrationArgs),
+    /// What agents do again and again.
+    Task(TaskArgs),
 }
 
 #[derive(Debug, Args)]
@@ -78,163 +95,4 @@ pub(crate) struct Place {
     /// Don't connect; work on the replica alone.
     #[arg(long, global = true)]
     pub(crate) offline: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct SessionArgs {
-    #[command(flatten)]
-    pub(crate) place: Place,
-    #[command(subcommand)]
-    pub(crate) session: Session,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum Session {
-    /// Begin a session; prints its id.
-    New {
-        /// Its name.
-        #[arg(long, value_name = "N")]
-        name: Option<String>,
-        /// Who answers, by id or name [default: the workspace's default agent].
-        #[arg(long, value_name = "A")]
-        agent: Option<String>,
-        /// The first message.
-        #[arg(long, value_name = "TEXT")]
-        message: Option<String>,
-        /// Print {"id": …}.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Send a message; prints its id.
-    Send {
-        /// The session.
-        id: String,
-        /// The message.
-        text: String,
-        /// Queue it behind a call that waits for a decision, instead of overtaking it.
-        #[arg(long)]
-        queue: bool,
-    },
-    /// Wait until nothing is queued and the session has one of the named states.
-    Wait {
-        /// The session.
-        id: String,
-        /// States to wait for [default: any but streaming].
-        #[arg(long, value_name = "STATES", value_delimiter = ',')]
-        until: Vec<Until>,
-        /// Give up after so long, with exit code 3 [default: never].
-        #[arg(long, value_name = "SECONDS")]
-        timeout: Option<f64>,
-        /// Print the summary as JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// List sessions.
-    List {
-        /// Those in the archive.
-        #[arg(long)]
-        archived: bool,
-        /// Print a list of summaries as JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Show a session: its conversation, usage and cost.
-    Show {
-        /// The session.
-        id: String,
-        /// Print the summary with messages and turns as JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Follow a session as it is written, until Ctrl-C.
-    Tail {
-        /// The session.
-        id: String,
-    },
-    /// Stop the turn that is streaming; what came is kept.
-    Pause(One),
-    /// Go on with the turn that was stopped.
-    Continue(One),
-    /// Let a tool call run.
-    Approve {
-        /// The session.
-        id: String,
-        /// The call, as `show` names it.
-        call: String,
-        /// Later calls of the same tool too.
-        #[arg(long)]
-        for_session: bool,
-    },
-    /// Refuse a tool call.
-    Deny {
-        /// The session.
-        id: String,
-        /// The call, as `show` names it.
-        call: String,
-        /// Told to the model.
-        #[arg(long, value_name = "TEXT")]
-        reason: Option<String>,
-    },
-    /// Give a session a name.
-    Rename {
-        /// The session.
-        id: String,
-        /// 1 to 200 characters.
-        name: String,
-    },
-    /// Take a session out of the list; it still answers.
-    Archive(One),
-    /// Bring a session back from the archive.
-    Restore(One),
-    /// Have a message answered again.
-    Retry {
-        /// The session.
-        id: String,
-        /// The message, or its answer [default: the last].
-        message: Option<String>,
-    },
-    /// Take back a message that is still queued.
-    Remove {
-        /// The session.
-        id: String,
-        /// The message.
-        message: String,
-    },
-    /// Print a session as a document.
-    Export {
-        /// The session.
-        id: String,
-        /// As what.
-        #[arg(long, value_enum, default_value_t = Format::Markdown)]
-        format: Format,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct One {
-    /// The session.
-    pub(crate) id: String,
-}
-
-/// What `wait` waits for; in any case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "lowercase")]
-pub(crate) enum Until {
-    #[value(alias = "ACTIVE", alias = "Active")]
-    Active,
-    #[value(alias = "STREAMING", alias = "Streaming")]
-    Streaming,
-    #[value(alias = "PAUSED", alias = "Paused")]
-    Paused,
-    #[value(alias = "FAILED", alias = "Failed")]
-    Failed,
-    #[value(alias = "ARCHIVED", alias = "Archived")]
-    Archived,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-#[value(rename_all = "lowercase")]
-pub(crate) enum Format {
-    Markdown,
-    Json,
 }

@@ -5,6 +5,7 @@ use std::io;
 
 use skein_client::{ClientError, Problem, StoreError};
 use skein_engine::device::DeviceError;
+use skein_engine::workspace::WorkspaceError;
 
 /// See the module.
 #[derive(Debug)]
@@ -51,7 +52,7 @@ macro_rules! from {
     };
 }
 
-from!(ClientError, DeviceError, Problem, StoreError, serde_json::Error);
+from!(ClientError, DeviceError, Problem, StoreError, WorkspaceError, serde_json::Error);
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {

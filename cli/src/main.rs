@@ -4,17 +4,21 @@
 //! Standard output holds results and nothing else; logs and errors go to standard error, an error in one line with the
 //! cause first. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 waiting timed out.
 
+mod action;
+mod agent;
+mod approvals;
 mod args;
 mod config;
 mod failure;
-mod follow;
+mod integration;
 mod place;
 mod print;
+mod replica;
 mod serve;
 mod session;
 mod shutdown;
-mod transcript;
-mod wait;
+mod task;
+mod value;
 
 use std::process::ExitCode;
 
@@ -59,7 +63,7 @@ fn called() -> String {
 }
 
 fn start(arguments: Skein) -> Result<(), Failure> {
-    let quiet = matches!(arguments.command, Command::Session(_));
+    let quiet = !matches!(arguments.command, Command::Serve(_) | Command::Relay(_) | Command::Worker(_));
     let filter = tracing_subscriber::EnvFilter::try_from_env("SKEIN_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(if quiet { "off" } else { "info" }));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
@@ -73,6 +77,11 @@ fn start(arguments: Skein) -> Result<(), Failure> {
             Command::Relay(arguments) => serve::relay(arguments).await,
             Command::Worker(arguments) => serve::worker(arguments).await,
             Command::Session(session) => session::run(session).await,
+            Command::Approvals(arguments) => approvals::run(arguments).await,
+            Command::Agent(arguments) => agent::run(arguments).await,
+            Command::Action(arguments) => action::run(arguments).await,
+            Command::Integration(arguments) => integration::run(arguments).await,
+            Command::Task(arguments) => task::run(arguments).await,
         }
     })
 }

@@ -26,6 +26,22 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Result<(), Failure> {
     line(&serde_json::to_string_pretty(value)?)
 }
 
+/// What was added: its id, or `{"id": …}`.
+#[derive(Serialize)]
+pub(crate) struct Made {
+    id: String,
+}
+
+impl Made {
+    pub(crate) fn of(id: impl Into<Option<String>>) -> Self {
+        Self { id: id.into().unwrap_or_default() }
+    }
+
+    pub(crate) fn print(&self, as_json: bool) -> Result<(), Failure> {
+        if as_json { json(self) } else { line(&self.id) }
+    }
+}
+
 /// Says something beside the result, on standard error.
 pub(crate) fn remark(sentence: &str) {
     // Without a standard error there is nobody to be told.

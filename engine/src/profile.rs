@@ -153,6 +153,9 @@ pub fn arrange(
                 put_place(tx, &listed, &place)?;
             }
         }
+        Arrange::Pin { session } if !list.iter().any(|listed| listed.session == *session) => {
+            return Err(ArrangeError::Unknown(*session));
+        }
         Arrange::Pin { session } if !profile.pins.contains_key(session) => {
             let pins = container(tx, "pins", ObjType::Map)?;
             put_int(tx, &pins, &session.to_string(), now.0)?;

@@ -11,6 +11,7 @@
 //! Invariant: everything derived is a pure function of document, leases, writers and now; rule numbers in comments are
 //! those of `docs/session-rules.md`.
 
+pub mod approval;
 pub mod command;
 pub mod conversation;
 pub mod duplicate;

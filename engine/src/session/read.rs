@@ -72,7 +72,8 @@ fn origin(origin: Slot<'_>) -> Option<Origin> {
         "task" => Some(Origin::Task { task: origin.field("task").word()?, run: origin.field("run").word()? }),
         "duplicate" => Some(Origin::Duplicate {
             session: origin.field("session").word()?,
-            message: origin.field("message").word()?,
+            // Of a session without answers nothing is copied.
+            message: origin.field("message").word().unwrap_or_default(),
         }),
         _ => None,
     }

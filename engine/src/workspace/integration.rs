@@ -53,6 +53,14 @@ impl Policy {
     }
 }
 
+impl std::str::FromStr for Policy {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        Self::from_word(word).ok_or_else(|| "ask, once, allow or deny".to_owned())
+    }
+}
+
 impl Integration {
     /// What members have said of a tool; `None`: nothing, the operator's policy stands.
     pub fn policy_of(&self, tool: &str) -> Option<Policy> {

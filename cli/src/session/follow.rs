@@ -9,10 +9,10 @@ use skein_engine::ids::DocumentId;
 use skein_engine::session::conversation::{Content, Conversation, ShownCallState, ShownMessage};
 use skein_engine::session::model::Role;
 
+use super::transcript::part_text;
 use crate::failure::Failure;
 use crate::print::{out, plain};
 use crate::shutdown;
-use crate::transcript::part_text;
 
 /// What comes within this time is printed in one go.
 const PACE: Duration = Duration::from_millis(20);

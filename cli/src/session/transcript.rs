@@ -4,8 +4,9 @@ use skein_engine::session::conversation::{
     Content, Conversation, Reason, ShownCallState, ShownMessage, ShownPart, ShownTurn, Status, TurnState, Waiting,
 };
 use skein_engine::session::model::{Role, Usage};
-use skein_engine::session::summary::{NameSource, Summary};
+use skein_engine::session::summary::Summary;
 use skein_engine::wire::catalog::Welcome;
+use skein_engine::workspace::Workspace;
 
 use crate::print::{cost, duration, plain, table, time};
 
@@ -15,8 +16,8 @@ pub(crate) struct Transcript<'a> {
     pub(crate) conversation: &'a Conversation,
     /// For members' names.
     pub(crate) identity: Option<&'a Welcome>,
-    /// Agents' names by id.
-    pub(crate) agents: &'a std::collections::BTreeMap<String, skein_engine::workspace::Agent>,
+    /// For agents' names.
+    pub(crate) workspace: &'a Workspace,
 }
 
 impl Transcript<'_> {
@@ -24,7 +25,11 @@ impl Transcript<'_> {
     pub(crate) fn text(&self) -> String {
         let Summary { name, status, id, created_at, .. } = self.summary;
         let mut text = format!("{}  [{}]\n", plain(name), status_word(*status));
-        text.push_str(&format!("{id}, created {}\n", time(*created_at)));
+        text.push_str(&format!("{id}, created {}", time(*created_at)));
+        if let Some(agent) = &self.summary.agent {
+            text.push_str(&format!(", agent {}", plain(&self.agent(agent))));
+        }
+        text.push('\n');
         if let Some(reason) = &self.conversation.reason {
             text.push_str(&format!("{}\n", plain(&self.reason(reason))));
         }
@@ -85,8 +90,7 @@ impl Transcript<'_> {
                 member.map_or_else(|| author.unwrap_or("someone").to_owned(), |member| member.name.clone())
             }
             Role::Assistant => {
-                let agent = author.and_then(|id| self.agents.get(id)).map(|agent| agent.name.as_str());
-                let name = agent.or(author).unwrap_or("assistant").to_owned();
+                let name = author.map_or_else(|| "assistant".to_owned(), |id| self.agent(id));
                 let turn = self.conversation.turns.iter().find(|turn| Some(&turn.id) == message.turn.as_ref());
                 match turn.and_then(|turn| turn.model.as_ref()) {
                     Some(model) => format!("{name} ({model})"),
@@ -94,6 +98,12 @@ impl Transcript<'_> {
                 }
             }
         }
+    }
+
+    /// An agent's name; of one that was removed as well.
+    fn agent(&self, id: &str) -> String {
+        let removed = if self.workspace.removed.contains_key(id) { " (removed)" } else { "" };
+        format!("{}{removed}", self.workspace.name_of(id).unwrap_or(id))
     }
 
     fn reason(&self, reason: &Reason) -> String {
@@ -139,30 +149,6 @@ pub(crate) fn status_word(status: Status) -> &'static str {
         Status::Failed => "FAILED",
         Status::Archived => "ARCHIVED",
     }
-}
-
-/// A line of `list`.
-pub(crate) fn list(summaries: &[Summary]) -> String {
-    let mut rows = Vec::new();
-    for summary in summaries {
-        let name = match summary.name_source {
-            NameSource::Default => format!("({})", summary.name),
-            NameSource::Auto | NameSource::User => summary.name.clone(),
-        };
-        let waiting = match summary.queued.count {
-            0 => String::new(),
-            count => format!("{count} queued"),
-        };
-        rows.push(vec![
-            summary.id.to_string(),
-            status_word(summary.beneath.unwrap_or(summary.status)).to_owned(),
-            time(summary.updated_at),
-            cost(summary.cost_micros, summary.estimated),
-            one_line(&name),
-            waiting,
-        ]);
-    }
-    table(&rows)
 }
 
 fn counts(usage: &Usage) -> [String; 5] {
@@ -251,7 +237,7 @@ fn fenced(text: &str) -> String {
     format!("{fence}\n{}\n{fence}\n", text.trim_end_matches('\n'))
 }
 
-fn one_line(text: &str) -> String {
+pub(crate) fn one_line(text: &str) -> String {
     plain(text).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -10,7 +10,8 @@ use skein_engine::session::Summary;
 use skein_engine::session::conversation::{Status, Waiting};
 use skein_engine::session::work::{WorkKind, work};
 
-use crate::args::Until;
+use super::args::Until;
+use super::transcript::status_word;
 use crate::failure::Failure;
 use crate::shutdown;
 
@@ -40,7 +41,7 @@ pub(crate) async fn wait(
     tokio::select! {
         settled = tokio::time::timeout(timeout, settled) => settled.unwrap_or_else(|_| {
             let status = client.read(|device, now| device.summary(now, id)).map(|summary| summary.status);
-            let status = status.map_or("unknown", crate::transcript::status_word);
+            let status = status.map_or("unknown", status_word);
             Err(Failure::timeout(format!("waiting timed out; the session is {status}")))
         }),
         () = shutdown::signal() => Err(Failure::new("interrupted")),

@@ -1,0 +1,66 @@
+//! `skein session show` and `export`.
+
+use serde::Serialize;
+use skein_engine::device::DeviceError;
+use skein_engine::session::Summary;
+use skein_engine::session::conversation::{Conversation, ShownMessage, ShownTurn};
+use skein_engine::wire::catalog::Welcome;
+use skein_engine::workspace::Workspace;
+
+use super::args::Format;
+use super::transcript::Transcript;
+use crate::failure::Failure;
+use crate::place::Opened;
+use crate::print::{json, out};
+
+/// A session, and what its people and agents are called.
+pub(super) struct Shown {
+    summary: Summary,
+    conversation: Conversation,
+    identity: Option<Welcome>,
+    workspace: Workspace,
+}
+
+impl Shown {
+    pub(super) async fn read(opened: &Opened, given: &str) -> Result<Self, Failure> {
+        let id = opened.session(given).await?;
+        opened.client.read(|device, now| {
+            let conversation = device.conversation(now, id)?;
+            let summary = device.summary(now, id).ok_or(DeviceError::NotHere(id))?;
+            Ok(Self { summary, conversation, identity: device.identity().cloned(), workspace: device.workspace() })
+        })
+    }
+
+    /// For people, or in the contract's shape.
+    pub(super) fn print(&self, as_json: bool) -> Result<(), Failure> {
+        if as_json { self.json() } else { out(&self.transcript().text()) }
+    }
+
+    pub(super) fn export(&self, format: Format) -> Result<(), Failure> {
+        match format {
+            Format::Json => self.json(),
+            Format::Markdown => out(&self.transcript().markdown()),
+        }
+    }
+
+    fn json(&self) -> Result<(), Failure> {
+        #[derive(Serialize)]
+        struct Json<'a> {
+            #[serde(flatten)]
+            summary: &'a Summary,
+            messages: Vec<&'a ShownMessage>,
+            turns: &'a [ShownTurn],
+        }
+        let messages = self.conversation.messages.iter().chain(&self.conversation.queued).collect();
+        json(&Json { summary: &self.summary, messages, turns: &self.conversation.turns })
+    }
+
+    fn transcript(&self) -> Transcript<'_> {
+        Transcript {
+            summary: &self.summary,
+            conversation: &self.conversation,
+            identity: self.identity.as_ref(),
+            workspace: &self.workspace,
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! Agents, actions, integrations and tasks from the command line, with a relay and without.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod support;
+
+use serde_json::{Value, json};
+use support::{Home, Run};
+
+/// Runs all; each must end with code 0.
+fn done(run: impl Fn(&[&str]) -> Run, commands: &[&[&str]]) {
+    for arguments in commands {
+        let run = run(arguments);
+        assert_eq!((run.code, run.stderr.as_str()), (0, ""), "{arguments:?}: {run:?}");
+    }
+}
+
+#[test]
+fn agents_are_added_changed_and_removed_and_another_device_sees_it() {
+    let home = Home::new();
+    let served = home.serve();
+    let add = ["agent", "add", "Writer", "--model", "demo/demo", "--tools", "plan,fetch", "--temperature", "0.7"];
+    let id = served.run(&[&add[..], &["--spend-limit", "2.50", "--instructions", "Be brief.", "--json"]].concat());
+    let id = id.json()["id"].as_str().unwrap().to_owned();
+    let shown = served.run_elsewhere(&["agent", "show", "writer", "--json"]).json();
+    let expected = json!({
+        "id": id, "name": "Writer", "model": "demo/demo", "instructions": "Be brief.", "tools": ["plan", "fetch"],
+        "integrations": [], "thinking": null, "temperature": 0.7, "stepLimit": null, "spendLimit": 2_500_000,
+        "thread": 2, "default": false,
+    });
+    assert_eq!(shown, expected);
+
+    done(
+        |arguments| served.run(arguments),
+        &[
+            &["agent", "set", &id, "--model", "none", "--tools", "", "--step-limit", "9", "--name", "Author"],
+            &["agent", "default", "Author"],
+            &["agent", "remove", "Assistant"],
+        ],
+    );
+    let listed = served.run_elsewhere(&["agent", "list", "--json"]).json();
+    assert_eq!(listed.as_array().unwrap().len(), 1);
+    let author = &listed[0];
+    assert_eq!(
+        (&author["name"], &author["default"], &author["stepLimit"]),
+        (&"Author".into(), &true.into(), &9.into())
+    );
+    assert_eq!((&author["model"], &author["tools"]), (&Value::Null, &json!([])));
+    assert!(served.run(&["agent", "list"]).stdout.starts_with("*  Author"));
+
+    // A session goes on naming its agent, also when that was removed.
+    let session = served.run(&["session", "new"]).stdout.trim().to_owned();
+    done(
+        |arguments| served.run(arguments),
+        &[&["agent", "add", "Other", "--json"], &["agent", "default", "Other"], &["agent", "remove", "Author"]],
+    );
+    let shown = served.run(&["session", "show", &session]).stdout;
+    assert!(shown.contains("agent Author (removed)"), "{shown}");
+    done(|arguments| served.run(arguments), &[&["session", "agent", &session, "other"]]);
+    assert!(served.run(&["session", "show", &session]).stdout.contains("agent Other"));
+}
+
+#[test]
+fn an_action_is_filled_in_and_sent() {
+    let home = Home::new();
+    let served = home.serve();
+    let add = ["action", "add", "Report", "--template", "Report on {{topic}} in {{words}} words"];
+    let id = served.run(&[&add[..], &["--default", "words=100", "--describe", "topic=What it is about"]].concat());
+    assert_eq!(id.stdout.trim().len(), 22, "{id:?}");
+    let shown = served.run(&["action", "show", "Report"]).stdout;
+    assert!(shown.contains("{{topic}}  What it is about") && shown.contains("[default: 100]"), "{shown}");
+    assert_eq!(served.run(&["action", "list", "--json"]).json()[0]["placeholders"], json!(["topic", "words"]));
+
+    let missing = served.run(&["action", "run", "Report"]);
+    assert_eq!((missing.code, missing.stderr.trim()), (1, "nothing is given for \"topic\""));
+    let ran = served.run(&["action", "run", "report", "--set", "topic=a=b", "--json"]).json();
+    let session = ran["session"].as_str().unwrap();
+    assert_eq!(ran["message"], Value::Null);
+    let first =
+        |id: &str| served.run(&["session", "show", id, "--json"]).json()["messages"][0]["parts"][0]["text"].clone();
+    assert_eq!(first(session), "Report on a=b in 100 words");
+    let sent = served.run(&["action", "run", "Report", "--session", session, "--set", "topic=x"]);
+    assert_eq!(sent.stdout.trim().len(), 22, "{sent:?}");
+
+    let new = ["session", "new", "--action", "Report", "--set", "topic=rain", "--set", "words=3"];
+    let session = served.run(&new).stdout.trim().to_owned();
+    assert_eq!(first(&session), "Report on rain in 3 words");
+    done(
+        |arguments| served.run(arguments),
+        &[
+            &["action", "set", "Report", "--template", "Tell {{topic}}", "--name", "Tell"],
+            &["action", "remove", "Tell"],
+        ],
+    );
+    assert_eq!(served.run(&["action", "list", "--json"]).json(), json!([]));
+}
+
+#[test]
+fn integrations_have_a_policy_for_each_tool() {
+    let home = Home::new();
+    let served = home.serve();
+    done(
+        |arguments| served.run(arguments),
+        &[
+            &["integration", "enable", "files"],
+            &["integration", "policy", "files", "*", "ask"],
+            &["integration", "policy", "files", "read_file", "allow"],
+            &["integration", "policy", "files", "write_file", "deny"],
+            &["integration", "policy", "files", "write_file", "none"],
+            &["integration", "disable", "mail"],
+        ],
+    );
+    let listed = served.run_elsewhere(&["integration", "list", "--json"]).json();
+    let files = json!([{ "name": "files", "enabled": true, "policy": { "*": "ask", "read_file": "allow" } }]);
+    assert_eq!(listed, files, "nothing was said of mail but what stood");
+    let tools = served.run(&["integration", "tools", "files", "--json"]);
+    assert_eq!(tools.json()[1], json!({ "tool": "read_file", "policy": "allow" }));
+    assert!(tools.stderr.contains("don't tell"), "{tools:?}");
+    assert_eq!(served.run(&["integration", "tools", "nothing"]).code, 1);
+    assert_eq!(served.run(&["integration", "policy", "files", "x", "perhaps"]).code, 2);
+}
+
+#[test]
+fn a_task_says_when_it_is_due() {
+    let home = Home::new();
+    let served = home.serve();
+    let add = ["task", "add", "Morning", "--message", "Good morning", "--cron", "0 9 * * *", "--tz", "Europe/Berlin"];
+    let id = served.run(&[&add[..], &["--timeout", "90", "--retries", "2", "--overlap", "queue"]].concat());
+    let id = id.stdout.trim().to_owned();
+    let shown = served.run_elsewhere(&["task", "show", "morning", "--json"]).json();
+    let expected = json!({
+        "id": id, "name": "Morning", "agent": null, "message": "Good morning", "cron": "0 9 * * *",
+        "tz": "Europe/Berlin", "overlap": "queue", "missed": "skip", "retries": 2, "timeout": 90_000,
+        "spendLimit": null, "paused": false,
+    });
+    assert_eq!(shown, expected);
+    let next = served.run(&["task", "next", "Morning", "--count", "3", "--json"]).json();
+    assert_eq!(next.as_array().unwrap().len(), 3);
+    assert!(next[0]["local"].as_str().unwrap().contains("T09:00:00+0"), "{next}");
+    assert!(next[0]["at"].as_u64().unwrap() < next[1]["at"].as_u64().unwrap());
+
+    done(
+        |arguments| served.run(arguments),
+        &[
+            &["task", "pause", "Morning"],
+            &["action", "add", "Ask", "--template", "About {{topic}}"],
+            &["task", "set", &id, "--action", "Ask", "--set", "topic=rain", "--cron", "none", "--agent", "Assistant"],
+        ],
+    );
+    let shown = served.run(&["task", "show", &id]).stdout;
+    assert!(shown.contains("by hand") && shown.contains("rain") && shown.contains("Assistant"), "{shown}");
+    assert!(served.run(&["task", "list"]).stdout.contains("paused"));
+    assert_eq!(served.run(&["task", "next", &id]).code, 1);
+    let used = served.run(&["action", "remove", "Ask"]);
+    assert!(used.code == 1 && used.stderr.contains("\"Morning\" uses this action"), "{used:?}");
+    done(|arguments| served.run(arguments), &[&["task", "resume", &id], &["task", "remove", &id]]);
+    assert_eq!(served.run(&["task", "list", "--json"]).json(), json!([]));
+}
+
+#[test]
+fn what_was_changed_offline_reaches_the_relay_with_a_later_command() {
+    let home = Home::new();
+    let served = home.serve();
+    assert_eq!(served.run(&["agent", "list"]).code, 0);
+    let offline = served.run(&["agent", "add", "Far", "--offline"]);
+    assert!(offline.code == 0 && offline.stderr.contains("offline"), "{offline:?}");
+    assert_eq!(served.run_elsewhere(&["agent", "show", "Far"]).code, 1, "nobody else has it yet");
+    assert_eq!(served.run(&["agent", "set", "Far", "--thinking", "100"]).code, 0);
+    assert_eq!(served.run_elsewhere(&["agent", "show", "Far", "--json"]).json()["thinking"], 100);
+}
+
+#[test]
+fn nonsense_is_one_line_with_the_right_code() {
+    let home = Home::new();
+    let never_connected = home.run(&["agent", "add", "A"]);
+    assert!(never_connected.code == 1 && never_connected.stderr.contains("connect it once"), "{never_connected:?}");
+    assert_eq!(home.run(&["agent", "list", "--json"]).json(), json!([]));
+
+    let served = home.serve();
+    for (arguments, code, why) in [
+        (&["agent"][..], 2, "requires a subcommand"),
+        (&["agent", "add"], 2, "NAME"),
+        (&["agent", "add", "Assistant"], 1, "already another agent"),
+        (&["agent", "add", "A\nB"], 1, "control characters"),
+        (&["agent", "add", "A", "--model", "claude"], 1, "PROVIDER/MODEL"),
+        (&["agent", "add", "A", "--temperature", "hot"], 2, "--temperature"),
+        (&["agent", "add", "A", "--temperature", "3"], 1, "0 to 2, not 3"),
+        (&["agent", "add", "A", "--spend-limit", "1e3"], 2, "dollars"),
+        (&["agent", "add", "A", "--spend-limit", "99999999"], 1, "$1000000"),
+        (&["agent", "set", "nobody", "--name", "A"], 1, "no agent \"nobody\" (known: Assistant)"),
+        (&["agent", "remove", "Assistant"], 1, "default agent"),
+        (&["action", "add", "A"], 2, "--template"),
+        (&["action", "add", "A", "--template", " "], 1, "empty"),
+        (&["action", "add", "A", "--template", "x", "--default", "y=1"], 1, "{{y}}"),
+        (&["action", "add", "A", "--template", "x", "--default", "y"], 2, "KEY=VALUE"),
+        (&["action", "run", "nothing"], 1, "no action"),
+        (&["session", "new", "--action", "A", "--message", "x"], 2, "cannot be used"),
+        (&["session", "new", "--set", "a=b"], 2, "--action"),
+        (&["session", "new", "--agent", "nobody"], 1, "no agent"),
+        (&["task", "add", "T"], 1, "message or an action"),
+        (&["task", "add", "T", "--message", "x", "--cron", "daily"], 1, "no schedule"),
+        (&["task", "add", "T", "--message", "x", "--cron", "0 0 31 2 *"], 1, "never comes"),
+        (&["task", "add", "T", "--message", "x", "--tz", "Mars/Olympus"], 1, "no time zone"),
+        (&["task", "add", "T", "--message", "x", "--timeout", "-1"], 2, "'-1'"),
+        (&["task", "add", "T", "--message", "x", "--timeout", "0.1"], 1, "1000 to"),
+        (&["task", "add", "T", "--message", "x", "--overlap", "never"], 2, "skip"),
+        (&["task", "next", "T", "--count", "0"], 2, "--count"),
+    ] {
+        let run = served.run(arguments);
+        assert_eq!(run.code, code, "{arguments:?}: {run:?}");
+        assert_eq!(run.stderr.lines().count(), 1, "one line that says why: {arguments:?}: {run:?}");
+        assert!(run.stderr.contains(why), "{arguments:?}: {run:?}");
+    }
+}
