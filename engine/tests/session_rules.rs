@@ -605,6 +605,36 @@ fn a_call_that_was_running_when_its_worker_died_is_in_doubt_and_the_first_approv
 }
 
 #[test]
+fn a_message_written_to_a_question_doesnt_go_over_the_doubt_that_came_of_it() {
+    let (mut world, worker) = two_devices();
+    world.send(A, "u1");
+    world.sync_all();
+    let mut claim = world.claim(worker).unwrap();
+    world.call(worker, &mut claim, "c1", Some("{}"), CallState::Waiting);
+    world.end(worker, &claim, RunState::Paused, "approval");
+    world.sync_all();
+    // One lets it run, another writes something else instead; the worker has yet to hear of that.
+    world.command(A, Command::Approve { call: "c1".into(), for_session: false }).unwrap();
+    world.send(B, "u2");
+    world.sync(A);
+    world.sync(worker);
+    let mut decided = world.claim(worker).unwrap();
+    world.call(worker, &mut decided, "c1", None, CallState::Running);
+    world.sync_all();
+    world.die();
+    let mut taken = world.claim(worker).unwrap();
+    world.call(worker, &mut taken, "c1", None, CallState::InDoubt);
+    world.end(worker, &taken, RunState::Paused, "approval");
+    world.sync_all();
+    assert_eq!(world.due(worker), None);
+    assert_eq!(world.see(B).waiting, Some(Waiting::HeldByApproval));
+    assert_eq!(call_states(&world, B), [("c1".to_owned(), ShownCallState::InDoubt)]);
+    world.send(B, "u3");
+    world.sync_all();
+    assert_eq!(world.due(worker).unwrap().answers.len(), 2);
+}
+
+#[test]
 fn a_run_goes_on_only_when_all_its_waiting_calls_are_decided() {
     let (mut world, worker) = two_devices();
     world.send(A, "u1");

@@ -165,7 +165,10 @@ impl<'a> Outline<'a> {
                     self.decisions.insert(call.first.id.clone(), decision);
                 }
                 None if off(Rule::CallStops) => {}
-                None => stops.push(call.first.id.clone()),
+                None => {
+                    stops.push(call.first.id.clone());
+                    stops.extend(call.doubt().filter(|_| !off(Rule::DoubtStops)));
+                }
             }
         }
         if is_own_stop(run) && !off(Rule::FailureStops) {

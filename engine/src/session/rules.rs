@@ -51,6 +51,7 @@ rules! {
     4 Held "a stopped run holds the queue",
     4 PauseStops "a pause that holds is a stop",
     4 CallStops "a call that waits for a person is a stop",
+    4 DoubtStops "a call in doubt is another stop than the question before it",
     4 FailureStops "a failed run, or one that a limit stopped, is a stop itself",
     4 OverEvery "one message's `over` must name every stop",
     4 OverMissing "a message without `over` counts as naming all stops",

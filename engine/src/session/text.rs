@@ -108,6 +108,13 @@ impl Call<'_> {
         matches!(self.state, CallState::Waiting | CallState::InDoubt) && self.failed.is_none()
     }
 
+    /// The stop that a call in doubt is beside its own id: whoever saw only the question that let it run the first time
+    /// has not seen this one.
+    pub(crate) fn doubt(&self) -> Option<String> {
+        let epoch = self.epoch.filter(|_| self.state == CallState::InDoubt)?;
+        Some(format!("{}/{}", self.first.id, epoch.0))
+    }
+
     /// What an approval must name. A call in doubt asks another question than the one that let it run the first time,
     /// so that the first approval doesn't answer it: its digest also holds the epoch that found it in doubt.
     pub(crate) fn digest(&self) -> String {

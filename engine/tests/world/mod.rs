@@ -1,7 +1,16 @@
 //! A small world for tests of the session model: people's devices and workers with a replica each, and a relay that
 //! grants leases. Nobody hears of anything before `sync`.
+//!
+//! Here is who holds what and how it spreads; `people` and `workers` are what they do, `ledger` what has really
+//! happened, `invariants` what must follow from it, and `history` does all of it at random.
 
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
+
+pub mod history;
+pub mod invariants;
+pub mod ledger;
+mod people;
+mod workers;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,14 +18,16 @@ use std::rc::Rc;
 
 use automerge::Automerge;
 use automerge::transaction::Transaction;
-use skein_engine::ids::{ChangeHash, Epoch, Micros, Timestamp, random_actor};
-use skein_engine::session::command::{self, Command, CommandError, Done, Given, NewSession};
+use skein_engine::ids::{ActorId, ChangeHash, DocumentId, Epoch, Timestamp, random_actor};
+use skein_engine::session::command::{self, Given, NewSession};
 use skein_engine::session::conversation::{
     Content, Conversation, Leases, MemberRole, ShownMessage, Status, Writer, WriterKind, Writers,
 };
-use skein_engine::session::model::{CallState, Cost, Part, PartKind, Role, Run, RunState, Session, ToolCall, Usage};
-use skein_engine::session::work::{self, MustEnd, Work, WorkKind};
-use skein_engine::session::{conversation, read, write};
+use skein_engine::session::model::{PartKind, Role, Session};
+use skein_engine::session::summary::{self, Summary};
+use skein_engine::session::{conversation, read};
+
+use ledger::{Known, Ledger};
 
 /// Who holds a replica.
 pub type Who = usize;
@@ -24,8 +35,8 @@ pub type Who = usize;
 /// The relay's replica, which everyone syncs with.
 pub const RELAY: Who = 0;
 
-/// A replica's heads, and what it reads as.
-type Reading = (Vec<ChangeHash>, Rc<Session>);
+/// Readings that are kept: most replicas are at the same heads as another, or at those of a moment ago.
+const READINGS: usize = 8;
 
 pub struct World {
     pub replicas: Vec<Automerge>,
@@ -36,16 +47,30 @@ pub struct World {
     pub live: Option<Epoch>,
     pub workers: Option<u32>,
     pub now: Timestamp,
-    /// What each replica last read as.
-    read: RefCell<BTreeMap<Who, Reading>>,
+    pub ledger: Ledger,
+    /// Who has no link to the relay, with the leases as last heard.
+    pub apart: BTreeMap<Who, Leases>,
+    /// Whether the relay was ever restored from a backup.
+    pub restored: bool,
+    /// Invariants that did not hold when something was done, with what happened.
+    pub broken: Vec<(&'static str, String)>,
+    readings: RefCell<Vec<Reading>>,
+    /// The writers that the readings were made with.
+    read_with: RefCell<Writers>,
 }
 
-/// A worker's run, and the message that it writes.
-#[derive(Clone, Debug)]
-pub struct Claim {
-    pub work: Work,
-    pub run: Run,
-    pub message: Option<String>,
+/// What a document with these heads reads as.
+struct Reading {
+    heads: Vec<ChangeHash>,
+    session: Rc<Session>,
+    seen: Vec<(Leases, Rc<Conversation>)>,
+}
+
+/// The relay as it was.
+pub struct Backup {
+    document: Automerge,
+    epoch: Epoch,
+    known: Known,
 }
 
 impl World {
@@ -54,11 +79,16 @@ impl World {
         let mut world = Self {
             replicas: Vec::new(),
             writers: Writers::default(),
-            epoch: Epoch(1_000),
+            epoch: Epoch(0),
             live: None,
             workers: Some(1),
             now: Timestamp(1_700_000_000_000),
-            read: RefCell::default(),
+            ledger: Ledger::default(),
+            apart: BTreeMap::new(),
+            restored: false,
+            broken: Vec::new(),
+            readings: RefCell::default(),
+            read_with: RefCell::default(),
         };
         world.join(WriterKind::Relay, MemberRole::Owner);
         let first = world.join(WriterKind::Member, MemberRole::Owner);
@@ -79,20 +109,37 @@ impl World {
     pub fn join(&mut self, kind: WriterKind, role: MemberRole) -> Who {
         let actor = random_actor();
         let who = self.replicas.len();
-        let writer = Writer { principal: format!("principal{who}").into(), kind, role };
-        self.writers.rows.insert(actor.clone(), writer);
+        self.introduce(&actor, Writer { principal: format!("principal{who}").into(), kind, role });
         self.replicas.push(Automerge::new().with_actor(actor));
+        self.ledger.known.push(Known::default());
         who
     }
 
+    /// Whoever starts again takes a fresh actor.
+    pub fn fresh_actor(&mut self, who: Who) {
+        let writer = self.writers.get(self.replicas[who].get_actor()).unwrap().clone();
+        let actor = random_actor();
+        self.introduce(&actor, writer);
+        self.replicas[who].set_actor(actor);
+    }
+
+    /// Who has written nothing yet changes no reading.
+    fn introduce(&mut self, actor: &ActorId, writer: Writer) {
+        self.read_with.get_mut().rows.insert(actor.clone(), writer.clone());
+        self.writers.rows.insert(actor.clone(), writer);
+    }
+
     pub fn sync(&mut self, who: Who) {
-        let (relay, others) = self.replicas.split_at_mut(1);
-        let other = &mut others[who - 1];
-        if other.get_heads() == relay[0].get_heads() {
+        if self.apart.contains_key(&who) || who == RELAY {
             return;
         }
-        other.merge(&mut relay[0]).unwrap();
-        relay[0].merge(other).unwrap();
+        let (relay, others) = self.replicas.split_at_mut(1);
+        let other = &mut others[who - 1];
+        if other.get_heads() != relay[0].get_heads() {
+            other.merge(&mut relay[0]).unwrap();
+            relay[0].merge(other).unwrap();
+        }
+        self.ledger.sync(RELAY, who);
     }
 
     pub fn sync_all(&mut self) {
@@ -103,207 +150,93 @@ impl World {
         }
     }
 
-    pub fn session(&self, who: Who) -> Rc<Session> {
+    /// Loses the link to the relay: nothing comes or goes, and leases are as last heard.
+    pub fn part(&mut self, who: Who) {
+        let leases = Leases { live: self.live, workers: None };
+        self.apart.entry(who).or_insert(leases);
+    }
+
+    pub fn rejoin(&mut self, who: Who) {
+        self.apart.remove(&who);
+    }
+
+    pub fn back_up(&self) -> Backup {
+        Backup { document: self.replicas[RELAY].clone(), epoch: self.epoch, known: self.ledger.known[RELAY].clone() }
+    }
+
+    /// The relay is as it was at the backup; whoever was at work has lost the lease.
+    pub fn restore(&mut self, backup: &Backup) {
+        self.replicas[RELAY] = backup.document.clone();
+        self.epoch = backup.epoch;
+        self.ledger.known[RELAY] = backup.known.clone();
+        self.live = None;
+        self.restored = true;
+    }
+
+    /// Starts again from what the relay has, or from its own disk.
+    pub fn crash(&mut self, who: Who, loses_unsent: bool) {
+        if loses_unsent {
+            let writer = self.replicas[who].get_actor().clone();
+            self.replicas[who] = self.replicas[RELAY].clone().with_actor(writer);
+            self.ledger.known[who] = self.ledger.known[RELAY].clone();
+        }
+        self.fresh_actor(who);
+    }
+
+    fn reading<T>(&self, who: Who, look: impl FnOnce(&mut Reading) -> T) -> T {
         let heads = self.replicas[who].get_heads();
-        let mut read = self.read.borrow_mut();
-        match read.get(&who) {
-            Some((known, session)) if *known == heads => session.clone(),
-            _ => {
+        let mut readings = self.readings.borrow_mut();
+        match readings.iter().position(|reading| reading.heads == heads) {
+            Some(index) => readings[..=index].rotate_right(1),
+            None => {
                 let session = Rc::new(read::session(&self.replicas[who]));
-                read.insert(who, (heads, session.clone()));
-                session
+                readings.truncate(READINGS - 1);
+                readings.insert(0, Reading { heads, session, seen: Vec::new() });
             }
         }
+        look(&mut readings[0])
     }
 
-    pub fn leases(&self) -> Leases {
-        Leases { live: self.live, workers: self.workers }
+    pub fn session(&self, who: Who) -> Rc<Session> {
+        self.reading(who, |reading| reading.session.clone())
     }
 
+    pub fn leases(&self, who: Who) -> Leases {
+        self.apart.get(&who).cloned().unwrap_or(Leases { live: self.live, workers: self.workers })
+    }
+
+    /// What somebody sees, as of now.
     pub fn see(&self, who: Who) -> Conversation {
-        conversation(&self.session(who), &self.leases(), &self.writers, self.now)
+        conversation(&self.session(who), &self.leases(who), &self.writers, self.now)
+    }
+
+    /// The same, but how long a run has been streaming may be as of a moment ago.
+    pub fn look(&self, who: Who) -> Rc<Conversation> {
+        let leases = self.leases(who);
+        if *self.read_with.borrow() != self.writers {
+            self.read_with.replace(self.writers.clone());
+            self.readings.borrow_mut().clear();
+        }
+        self.reading(who, |reading| match reading.seen.iter().find(|(known, _)| *known == leases) {
+            Some((_, seen)) => seen.clone(),
+            None => {
+                let seen = Rc::new(conversation(&reading.session, &leases, &self.writers, self.now));
+                reading.seen.push((leases, seen.clone()));
+                seen
+            }
+        })
+    }
+
+    pub fn summary(&self, who: Who) -> Summary {
+        summary::summary(DocumentId::from_bytes([7; 16]), &self.session(who), &self.look(who), self.now)
     }
 
     pub fn shape(&self, who: Who) -> String {
-        shape(&self.see(who))
+        shape(&self.look(who))
     }
 
     pub fn status(&self, who: Who) -> Status {
-        self.see(who).status
-    }
-
-    // --- People --------------------------------------------------------------------------------------------------
-
-    pub fn command(&mut self, who: Who, command: Command) -> Result<Done, CommandError> {
-        self.now = self.now.plus_ms(1_000);
-        let (session, seen) = (self.session(who), self.see(who));
-        let by = format!("person{who}");
-        let given = Given { by: &by, at: self.now, id: None };
-        transact(&mut self.replicas[who], |tx| command::apply(tx, &session, &seen, &command, &given))
-    }
-
-    pub fn send(&mut self, who: Who, text: &str) -> String {
-        self.command(who, Command::send(text)).unwrap().id.unwrap()
-    }
-
-    /// An edit is no command yet, but readers know it: a new message that hides what its author saw from there on.
-    pub fn edit(&mut self, who: Who, hides: &[&str], text: &str) -> String {
-        let over = self.see(who).stops;
-        let session = self.session(who);
-        let ids: Vec<String> = hides.iter().map(|text| id_of(&session, text)).collect();
-        let id = skein_engine::ids::random_id();
-        transact(&mut self.replicas[who], |tx| raw_message(tx, &id, text, &ids, &over)).unwrap();
-        id
-    }
-
-    pub fn pause(&mut self, who: Who) -> String {
-        self.command(who, Command::Pause).unwrap().id.unwrap()
-    }
-
-    pub fn go_on(&mut self, who: Who) -> String {
-        self.command(who, Command::Continue).unwrap().id.unwrap()
-    }
-
-    pub fn retry(&mut self, who: Who, text: &str) -> String {
-        let message = id_of(&self.session(who), text);
-        self.command(who, Command::Retry { message: Some(message) }).unwrap().id.unwrap()
-    }
-
-    // --- Workers -------------------------------------------------------------------------------------------------
-
-    pub fn due(&self, who: Who) -> Option<Work> {
-        let session = self.session(who);
-        work::work(&session, &self.see(who), &self.leases(), &self.writers, self.now)
-    }
-
-    /// Claims what is due and makes the run in one step with the relay (rules 7 and 8).
-    pub fn claim(&mut self, who: Who) -> Option<Claim> {
-        if self.live.is_some() {
-            return None;
-        }
-        self.due(who)?;
-        let known = self.session(who).runs.values().flatten().map(|run| run.epoch).max().unwrap_or_default();
-        let epoch = Epoch(self.epoch.max(known).0 + 1);
-        self.epoch = epoch;
-        self.sync(who);
-        let work = self.due(who)?;
-        self.now = self.now.plus_ms(10);
-        let run = Run {
-            turn: work.turn.clone(),
-            epoch,
-            place: work.place.unwrap_or(epoch),
-            answers: work.answers.clone(),
-            continues: work.continues.clone(),
-            request: work.request.clone(),
-            inherited: false,
-            agent: Some("agent1".into()),
-            model: Some("model".into()),
-            provider: Some("test".into()),
-            preamble: None,
-            worker: Some(format!("worker{who}")),
-            state: RunState::Streaming,
-            started_at: Some(self.now),
-            ended_at: None,
-            usage: Usage::default(),
-            cost: Cost::default(),
-            stop_reason: None,
-            error: None,
-            by: Vec::new(),
-        };
-        transact(&mut self.replicas[who], |tx| write::begin_run(tx, &run)).unwrap();
-        self.live = Some(epoch);
-        self.sync(who);
-        Some(Claim { work, run, message: None })
-    }
-
-    /// Writes words into the run's message.
-    pub fn say(&mut self, who: Who, claim: &mut Claim, words: &str) {
-        let part = Part { kind: PartKind::Text(words.into()), provider: None };
-        self.push(who, claim, part);
-    }
-
-    pub fn push(&mut self, who: Who, claim: &mut Claim, part: Part) -> (String, u64) {
-        let now = self.now;
-        transact(&mut self.replicas[who], |tx| {
-            let message = match &claim.message {
-                Some(message) => message.clone(),
-                None => write::begin_message(tx, &claim.run, "agent1", now)?,
-            };
-            claim.message = Some(message.clone());
-            let index = write::push_part(tx, &message, &part)?;
-            Ok::<_, automerge::AutomergeError>((message, index))
-        })
-        .unwrap()
-    }
-
-    /// A call in this state; a later part of the same call has no input.
-    pub fn call(&mut self, who: Who, claim: &mut Claim, id: &str, input: Option<&str>, state: CallState) {
-        let call =
-            ToolCall { id: id.into(), provider_id: None, name: "tool".into(), input: input.map(str::to_owned), state };
-        self.push(who, claim, Part { kind: PartKind::ToolCall(call), provider: None });
-    }
-
-    pub fn result(&mut self, who: Who, claim: &mut Claim, id: &str, content: &str) {
-        let kind = PartKind::ToolResult { call: id.into(), content: content.into(), is_error: false, blob: None };
-        self.push(who, claim, Part { kind, provider: None });
-    }
-
-    pub fn spend(&mut self, who: Who, claim: &Claim, tokens: u64, micros: u64) {
-        let usage = Usage { output: tokens, ..Usage::default() };
-        let cost = Cost { micros: Some(Micros(micros)), estimated: false, reported: false };
-        transact(&mut self.replicas[who], |tx| write::set_usage(tx, &claim.run.key(), &usage, &cost)).unwrap();
-    }
-
-    /// Ends the run, acknowledged, and releases the lease.
-    pub fn end(&mut self, who: Who, claim: &Claim, state: RunState, reason: &str) {
-        self.now = self.now.plus_ms(100);
-        let error = (state == RunState::Failed).then(|| skein_engine::session::model::RunError {
-            code: "network".into(),
-            message: "the model could not be reached".into(),
-            retryable: true,
-        });
-        let now = self.now;
-        transact(&mut self.replicas[who], |tx| {
-            write::end_run(tx, &claim.run.key(), state, reason, error.as_ref(), now)
-        })
-        .unwrap();
-        self.sync(who);
-        if self.live == Some(claim.run.epoch) {
-            self.live = None;
-        }
-    }
-
-    /// Answers what is due with `a(…)`, naming the texts that it answers.
-    pub fn answer(&mut self, who: Who) -> Work {
-        let mut claim = self.claim(who).expect("something is due");
-        let words = self.words(who, &claim);
-        self.say(who, &mut claim, &words);
-        self.end(who, &claim, RunState::Completed, "end");
-        claim.work
-    }
-
-    /// What [`World::answer`] says to a claim.
-    pub fn words(&self, who: Who, claim: &Claim) -> String {
-        let session = self.session(who);
-        let asked: Vec<String> = claim.run.answers.iter().map(|id| text_of(&session, id)).collect();
-        format!("a({})", asked.join("+"))
-    }
-
-    pub fn must_end(&self, who: Who, claim: &Claim) -> Option<MustEnd> {
-        work::must_end(&self.session(who), &self.see(who), &claim.run.key())
-    }
-
-    /// The worker is gone; after a while so is its lease.
-    pub fn die(&mut self) {
-        self.live = None;
-    }
-
-    /// Everything due but a title is done; titles are given by the first words.
-    pub fn settle(&mut self, who: Who) {
-        while let Some(work) = self.due(who).filter(|work| work.kind != WorkKind::Name) {
-            assert!(self.live.is_none(), "{work:?} is due under a lease that lives");
-            self.answer(who);
-        }
+        self.look(who).status
     }
 }
 
@@ -340,33 +273,6 @@ pub fn transact<T, E: From<automerge::AutomergeError>>(
             Err(error)
         }
     }
-}
-
-/// A person's message as other versions and clients write it.
-pub fn raw_message(
-    tx: &mut Transaction<'_>,
-    id: &str,
-    text: &str,
-    hides: &[String],
-    over: &[String],
-) -> Result<(), automerge::AutomergeError> {
-    use automerge::transaction::Transactable;
-    use automerge::{ObjType, ROOT, ReadDoc};
-    let (_, messages) = tx.get(ROOT, "messages")?.unwrap();
-    let message = tx.insert_object(&messages, tx.length(&messages), ObjType::Map)?;
-    tx.put(&message, "id", id)?;
-    tx.put(&message, "role", "user")?;
-    for (key, ids) in [("hides", hides), ("over", over)] {
-        let list = tx.put_object(&message, key, ObjType::List)?;
-        for (index, id) in ids.iter().enumerate() {
-            tx.insert(&list, index, id.as_str())?;
-        }
-    }
-    let parts = tx.put_object(&message, "parts", ObjType::List)?;
-    let part = tx.insert_object(&parts, 0, ObjType::Map)?;
-    tx.put(&part, "type", "text")?;
-    let chunks = tx.put_object(&part, "chunks", ObjType::List)?;
-    tx.insert(&chunks, 0, text)
 }
 
 pub fn text_of(session: &Session, id: &str) -> String {
