@@ -9,8 +9,12 @@ use crate::action::ActionArgs;
 use crate::agent::AgentArgs;
 use crate::approvals::ApprovalsArgs;
 use crate::integration::IntegrationArgs;
+use crate::member::MemberArgs;
+use crate::pair::PairArgs;
 use crate::session::args::SessionArgs;
 use crate::task::TaskArgs;
+use crate::token::TokenArgs;
+use crate::workspace::WorkspaceArgs;
 
 /// Skein: a self-hosted, local-first home for AI-agent sessions.
 ///
@@ -46,6 +50,14 @@ pub(crate) enum Command {
     Integration(IntegrationArgs),
     /// What agents do again and again.
     Task(TaskArgs),
+    /// Who is in the workspace, and what they may do.
+    Member(MemberArgs),
+    /// What lets devices, workers and tools in.
+    Token(TokenArgs),
+    /// Sign another device in: prints an address, good once, for ten minutes, and its QR code.
+    Pair(PairArgs),
+    /// The workspaces of a relay.
+    Workspace(WorkspaceArgs),
 }
 
 #[derive(Debug, Args)]
@@ -62,6 +74,15 @@ pub(crate) struct ServeArgs {
     /// What the default agent uses; beats the settings.
     #[arg(long, value_name = "PROVIDER/MODEL", env = "SKEIN_MODEL")]
     pub(crate) model: Option<String>,
+    /// The address at which browsers reach the relay, if that isn't where it listens; beats the settings.
+    #[arg(long, value_name = "URL", env = "SKEIN_PUBLIC_URL")]
+    pub(crate) public_url: Option<String>,
+    /// Its certificate, in PEM: then it speaks TLS; beats the settings.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// The certificate's key, in PEM; beats the settings.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -24,8 +24,9 @@ pub(crate) struct RelayTable {
     pub(crate) public_url: Option<String>,
     pub(crate) allowed_origins: Vec<String>,
     pub(crate) allowed_hosts: Vec<String>,
-    tls_cert: Option<PathBuf>,
-    tls_key: Option<PathBuf>,
+    /// Beside the file, unless absolute.
+    pub(crate) tls_cert: Option<PathBuf>,
+    pub(crate) tls_key: Option<PathBuf>,
 }
 
 /// The parts that [`Settings`] passes over; unknown ones are its to refuse.
@@ -44,6 +45,10 @@ impl Config {
             Err(error) if given.is_none() && error.kind() == std::io::ErrorKind::NotFound => Self::default(),
             Err(error) => return Err(Failure::new(format!("{error}: {}", path.display()))),
         };
+        let folder = path.parent().unwrap_or(Path::new(""));
+        for file in [&mut config.relay.tls_cert, &mut config.relay.tls_key].into_iter().flatten() {
+            *file = folder.join(&*file);
+        }
         let faulty = |error: skein_worker::config::ConfigError| Failure::new(error.to_string());
         config.worker.apply_environment(|name| std::env::var(name).ok()).map_err(faulty)?;
         if let Some(model) = model {
@@ -56,8 +61,8 @@ impl Config {
     fn parse(text: &str) -> Result<Self, Fault> {
         let worker: Settings = toml::from_str(text).map_err(|error| Fault::new(text, &error))?;
         let others: Others = toml::from_str(text).map_err(|error| Fault::new(text, &error))?;
-        if others.relay.tls_cert.is_some() || others.relay.tls_key.is_some() {
-            let why = "relay.tls_cert and relay.tls_key: this version speaks no TLS itself; put a proxy before it";
+        if others.relay.tls_cert.is_some() != others.relay.tls_key.is_some() {
+            let why = "under [relay] stands only one of tls_cert and tls_key: TLS needs both";
             return Err(Fault { line: None, why: why.into() });
         }
         Ok(Self { relay: others.relay, worker })
@@ -126,6 +131,12 @@ mod tests {
     }
 
     #[test]
+    fn a_certificate_without_its_key_is_said() {
+        let fault = Config::parse("[relay]\ntls_cert = \"cert.pem\"\n").unwrap_err();
+        assert!(fault.why.contains("TLS needs both"), "{}", fault.why);
+    }
+
+    #[test]
     fn the_whole_file_of_the_documentation_is_understood() {
         let text = r#"
             [worker]
@@ -143,6 +154,8 @@ mod tests {
             [relay]
             public_url = "https://skein.example.org"
             allowed_hosts = ["skein.local"]
+            tls_cert = "cert.pem"
+            tls_key = "key.pem"
             [[integration]]
             name = "files"
             command = ["x"]

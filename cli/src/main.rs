@@ -8,9 +8,12 @@ mod action;
 mod agent;
 mod approvals;
 mod args;
+mod ask;
 mod config;
 mod failure;
 mod integration;
+mod member;
+mod pair;
 mod place;
 mod print;
 mod replica;
@@ -18,7 +21,9 @@ mod serve;
 mod session;
 mod shutdown;
 mod task;
+mod token;
 mod value;
+mod workspace;
 
 use std::process::ExitCode;
 
@@ -82,6 +87,10 @@ fn start(arguments: Skein) -> Result<(), Failure> {
             Command::Action(arguments) => action::run(arguments).await,
             Command::Integration(arguments) => integration::run(arguments).await,
             Command::Task(arguments) => task::run(arguments).await,
+            Command::Member(arguments) => member::run(arguments).await,
+            Command::Token(arguments) => token::run(arguments).await,
+            Command::Pair(arguments) => pair::run(arguments).await,
+            Command::Workspace(arguments) => workspace::run(arguments).await,
         }
     })
 }

@@ -26,6 +26,11 @@ pub(crate) struct Opened {
 }
 
 impl Place {
+    /// The token to come in with: as given, else the one that `serve` left.
+    pub(crate) fn token(&self) -> Option<String> {
+        self.token.clone().or_else(|| Kept::of(&self.relay).as_ref().and_then(Kept::token))
+    }
+
     /// Opens the replica, and connects if the relay answers soon; otherwise says so.
     pub(crate) async fn open(&self) -> Result<Opened, Failure> {
         let kept = Kept::of(&self.relay);

@@ -1,7 +1,7 @@
 //! `skein serve`, `relay` and `worker`: starts the parts, prints the address that signs a browser in, and ends them in
 //! the reverse order when asked to.
 
-use skein_relay::{Relay, RelayConfig};
+use skein_relay::{Relay, RelayConfig, TlsFiles};
 use skein_worker::WorkerConfig;
 use tokio::sync::watch;
 
@@ -18,6 +18,7 @@ pub(crate) async fn serve(arguments: ServeArgs) -> Result<(), Failure> {
     let settings = config.worker.clone();
     let relay = start(&arguments, config).await?;
     let token = relay.mint_worker_token().await.map_err(|error| Failure::new(error.to_string()))?;
+    // In the clear also if the relay speaks TLS: it doesn't leave this machine.
     let relay_url = format!("http://{}", local(&relay));
     let (stop, mut stopped) = watch::channel(false);
     let worker = skein_worker::run(WorkerConfig { relay_url, token, settings }, async move {
@@ -66,8 +67,12 @@ pub(crate) async fn worker(arguments: WorkerArgs) -> Result<(), Failure> {
 
 /// Starts the relay, leaves its token for this user's commands, and prints the address that signs a browser in.
 async fn start(arguments: &ServeArgs, config: Config) -> Result<Relay, Failure> {
+    let files = arguments.tls_cert.clone().zip(arguments.tls_key.clone());
+    let files = files.or_else(|| config.relay.tls_cert.zip(config.relay.tls_key));
+    let public_url = arguments.public_url.clone().or(config.relay.public_url);
     let relay = RelayConfig {
-        public_url: config.relay.public_url,
+        public_url: public_url.clone(),
+        tls: files.map(|(cert, key)| TlsFiles { cert, key }),
         allowed_origins: config.relay.allowed_origins,
         allowed_hosts: config.relay.allowed_hosts,
         ..RelayConfig::new(arguments.listen, &arguments.data)
@@ -76,10 +81,12 @@ async fn start(arguments: &ServeArgs, config: Config) -> Result<Relay, Failure> 
     for damage in relay.damage() {
         print::remark(&damage);
     }
-    let kept = Kept::of(&format!("http://{}", local(&relay)));
-    let left = kept.map(|kept| kept.keep(relay.owner_token(), relay.workspace_document()));
-    if let Some(Err(error)) = left {
-        tracing::warn!(%error, "the owner's token can't be left for this user's commands: they need --token");
+    // For both addresses under which this user's commands may name it.
+    for address in [Some(format!("http://{}", local(&relay))), public_url].into_iter().flatten() {
+        let left = Kept::of(&address).map(|kept| kept.keep(relay.owner_token(), relay.workspace_document()));
+        if let Some(Err(error)) = left {
+            tracing::warn!(%error, "the owner's token can't be left for this user's commands: they need --token");
+        }
     }
     print::line(&relay.sign_in_url())?;
     Ok(relay)

@@ -17,12 +17,30 @@ pub struct RelayConfig {
     pub allowed_origins: Vec<String>,
     /// Names under which it may be addressed, beyond IP addresses, `localhost` and `public_url`'s.
     pub allowed_hosts: Vec<String>,
+    /// With these it speaks TLS, but for programs on its own machine.
+    pub tls: Option<TlsFiles>,
+}
+
+/// Where the relay finds its certificate.
+#[derive(Clone, Debug)]
+pub struct TlsFiles {
+    /// PEM: its certificate, then those up to (and without) a root.
+    pub cert: PathBuf,
+    /// PEM: the key of the first.
+    pub key: PathBuf,
 }
 
 impl RelayConfig {
     /// A relay at this address with this data folder, and nothing else allowed.
     pub fn new(listen: SocketAddr, data: impl Into<PathBuf>) -> Self {
-        Self { listen, data: data.into(), public_url: None, allowed_origins: Vec::new(), allowed_hosts: Vec::new() }
+        Self {
+            listen,
+            data: data.into(),
+            public_url: None,
+            allowed_origins: Vec::new(),
+            allowed_hosts: Vec::new(),
+            tls: None,
+        }
     }
 }
 
@@ -51,6 +69,14 @@ pub enum RelayError {
     /// `public_url`, or one of `allowed_origins`, is no address.
     #[error("\"{0}\" under [relay] must be an address like https://skein.example.org")]
     Address(String),
+    /// The certificate or its key can't be used.
+    #[error("TLS can't be set up: {}: {reason}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
     /// The file of accounts can't be understood. It is never replaced: it says who everybody is.
     #[error("{} can't be read: {reason}; restore it from a backup, or move it away to start with a new workspace", path.display())]
     Accounts {

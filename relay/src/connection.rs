@@ -1,6 +1,6 @@
 //! One WebSocket, `/sync` or `/catalog`: its messages into the inbox of the task that answers it, that task's messages
-//! out. Here are the bounds of a connection: what it may send at once, how long it may say nothing, how long a message
-//! to it may take. A text message, or one that isn't WebSocket, ends it.
+//! out. Here are the bounds of a connection: what it may send at once and how fast, how long it may say nothing, how long a
+//! message to it may take. A text message, or one that isn't WebSocket, ends it; so does the end of its token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,20 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::time::{Instant, timeout};
 
+use crate::accounts::{Accounts, Caller, Ended};
+use crate::bucket::Bucket;
 use crate::outgoing::{Item, Waiting};
 
 /// The largest message, in bytes: a whole long session in one.
 pub const MAX_MESSAGE: usize = 32 << 20;
 /// Bytes of messages that may wait for one inbox, over all connections.
 const INBOX_BYTES: usize = 64 << 20;
+/// Messages that a connection may send at once, and each second: more are read more slowly.
+const MESSAGES: f64 = 30_000.0;
+const MESSAGES_PER_SECOND: f64 = 5_000.0;
+/// Likewise bytes.
+const BYTES: f64 = (256 << 20) as f64;
+const BYTES_PER_SECOND: f64 = (32 << 20) as f64;
 /// How long a connection may take for its first message.
 const FIRST_MESSAGE: Duration = Duration::from_secs(10);
 /// How often a quiet connection is asked whether it is there.
@@ -77,34 +85,77 @@ pub fn bounded(upgrade: WebSocketUpgrade) -> WebSocketUpgrade {
     upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE).read_buffer_size(8 << 10).write_buffer_size(0)
 }
 
-/// Runs a connection until either side ends it, or `stop` says so. `wrap` makes what the inbox takes.
-pub async fn run<T>(
-    socket: WebSocket,
-    mut waiting: Waiting,
-    inbox: Inbox<T>,
-    wrap: impl Fn(Event) -> T,
-    mut stop: watch::Receiver<bool>,
-) {
+/// When a connection has to go though neither side wants it to.
+pub struct Leave {
+    /// The relay stops.
+    pub stop: watch::Receiver<bool>,
+    /// Asked whether its caller is still let in.
+    pub accounts: Arc<Accounts>,
+    /// Who it was when it came in.
+    pub caller: Caller,
+}
+
+impl Leave {
+    /// Why its caller is let in no more, once that is so.
+    async fn turned_out(&self, changes: &mut watch::Receiver<u64>) -> Ended {
+        loop {
+            changes.mark_unchanged();
+            if let Err(ended) = self.accounts.standing(&self.caller) {
+                return ended;
+            }
+            if changes.changed().await.is_err() {
+                // The accounts live as long as the relay.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// Runs a connection until either side ends it, or it has to leave. `wrap` makes what the inbox takes.
+///
+/// What came before a token was revoked is still handed on, and nothing that comes after.
+pub async fn run<T>(socket: WebSocket, mut waiting: Waiting, inbox: Inbox<T>, wrap: impl Fn(Event) -> T, leave: Leave) {
     let (mut sink, mut stream) = socket.split();
+    let mut stop = leave.stop.clone();
+    let mut changes = leave.accounts.changes();
+    let mut seen = changes.clone();
     let read = async {
         let mut heard = Instant::now();
         let mut first = true;
+        let mut messages = Bucket::new(heard, MESSAGES, MESSAGES_PER_SECOND);
+        let mut bytes_in = Bucket::new(heard, BYTES, BYTES_PER_SECOND);
         loop {
             let patience = if first { FIRST_MESSAGE } else { SILENT };
             let message = match tokio::time::timeout_at(heard + patience, stream.next()).await {
                 Ok(Some(Ok(message))) => message,
                 Ok(Some(Err(_)) | None) => return None,
-                Err(_) => return Some((close_code::POLICY, "it says nothing")),
+                Err(_) => return Some((close_code::POLICY, "it says nothing".to_owned())),
             };
             match message {
                 Message::Binary(bytes) => {
                     first = false;
+                    // Whoever sends faster is read more slowly: nothing is lost, and its own socket fills up.
+                    let now = Instant::now();
+                    let wait = messages.wait(now, 1.0).max(bytes_in.wait(now, bytes.len() as f64));
+                    if !wait.is_zero() {
+                        tokio::time::sleep(wait).await;
+                    }
+                    messages.take(Instant::now(), 1.0);
+                    bytes_in.take(Instant::now(), bytes.len() as f64);
+                    if seen.has_changed().unwrap_or(true) {
+                        seen.mark_unchanged();
+                        if let Err(ended) = leave.accounts.standing(&leave.caller) {
+                            return Some((close_code::POLICY, ended.to_string()));
+                        }
+                    }
                     let event = inbox.message(bytes).await?;
                     if !inbox.send(wrap(event)).await {
                         return None;
                     }
                 }
-                Message::Text(_) => return Some((close_code::UNSUPPORTED, "only binary messages are understood")),
+                Message::Text(_) => {
+                    return Some((close_code::UNSUPPORTED, "only binary messages are understood".to_owned()));
+                }
                 Message::Close(_) => return None,
                 // Pings keep nobody in who hasn't said who they are.
                 Message::Ping(_) | Message::Pong(_) if first => continue,
@@ -137,8 +188,9 @@ pub async fn run<T>(
         }
     };
     let goodbye = tokio::select! {
-        end = read => end.map(|(code, reason)| (code, reason.to_owned())),
+        end = read => end,
         end = write => end,
+        ended = leave.turned_out(&mut changes) => Some((close_code::POLICY, ended.to_string())),
         () = stopped(&mut stop) => Some((close_code::AWAY, "the relay is stopping".to_owned())),
     };
     inbox.send(wrap(Event::Gone)).await;

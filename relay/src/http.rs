@@ -1,43 +1,52 @@
 //! The relay's addresses, and what stands before all of them: the check of `Host` and `Origin`, and the headers that
 //! every answer carries. Failures are JSON, `{"error": {"code", "message"}}`.
 
+mod accounts;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
-use axum::extract::rejection::JsonRejection;
 use axum::extract::{DefaultBodyLimit, FromRequestParts, Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_MAX_AGE,
-    AUTHORIZATION, CACHE_CONTROL, HOST, ORIGIN, REFERRER_POLICY, VARY, X_CONTENT_TYPE_OPTIONS,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, HOST, ORIGIN, REFERRER_POLICY, RETRY_AFTER,
+    VARY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use serde::Deserialize;
 use serde_json::{Value, json};
-use skein_engine::session::conversation::{MemberRole, WriterKind};
 use skein_engine::sync::ConnectionId;
 use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
-use crate::accounts::{Accounts, Caller, CodeError};
+use crate::accounts::{Accounts, AccountsError, Caller, CodeError, Throttle};
 use crate::blobs::{self, BlobError, Blobs};
 use crate::catalog::CatalogHandle;
 use crate::guard::{self, From, Guard};
 use crate::hub::HubHandle;
+use crate::server::Via;
 use crate::store::log::Log;
 use crate::{clock, socket, web};
 
 /// Bytes of a JSON body.
 const MAX_JSON: usize = 64 << 10;
+/// For the body of a request that has a small one, and its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the handlers share.
 #[derive(Clone)]
 pub struct App {
     /// Who may come in.
     pub accounts: Arc<Accounts>,
+    /// Wrong tokens and codes.
+    pub attempts: Arc<Throttle>,
+    /// The address at which browsers reach the relay, if it is configured; without a last slash.
+    pub public_url: Option<Arc<str>>,
     /// Blobs.
     pub blobs: Blobs,
     /// For `/sync`.
@@ -63,22 +72,38 @@ impl App {
     }
 }
 
+impl App {
+    /// A wrong token or ticket came this way.
+    pub fn wrong(&self, via: Option<Via>) -> Problem {
+        match via.and_then(|via| self.attempts.failed(Instant::now(), via.address)) {
+            Some(wait) => Problem::Throttled(wait),
+            None => Problem::Token,
+        }
+    }
+}
+
 /// The whole of it.
 pub fn router(app: App) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/whoami", get(whoami))
         .route("/tickets", post(ticket))
-        .route("/tokens", post(token))
-        .route("/pair", post(pair))
+        .merge(accounts::routes())
         .route("/sync", get(socket::sync))
         .route("/catalog", get(socket::catalog))
         .layer(DefaultBodyLimit::max(MAX_JSON))
+        .layer(middleware::from_fn(in_time))
         .route("/blobs/{id}", put(blobs::serve::put).get(blobs::serve::get))
         .method_not_allowed_fallback(async || Problem::Method)
         .fallback(web::file)
         .layer(middleware::from_fn_with_state(app.guard.clone(), check))
         .with_state(app)
+}
+
+/// Bounds how long a small request may take, its body included.
+async fn in_time(request: Request, next: Next) -> Response {
+    let answered = tokio::time::timeout(PATIENCE, next.run(request)).await;
+    answered.unwrap_or_else(|_| Problem::Slow.into_response())
 }
 
 /// Lets in only what may come by this host and from this page, and puts the common headers on every answer.
@@ -91,8 +116,10 @@ async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
         Err(refused) => (Problem::Guard(refused.to_string()).into_response(), None),
         Ok(From::Elsewhere(_)) if request.method() == Method::OPTIONS => {
             let allowed = [
-                (ACCESS_CONTROL_ALLOW_METHODS, "GET, PUT, POST"),
+                (ACCESS_CONTROL_ALLOW_METHODS, "GET, PUT, POST, PATCH, DELETE"),
                 (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type, range"),
+                // A page of a public site that may use a relay in a private network (Private Network Access).
+                (HeaderName::from_static("access-control-allow-private-network"), "true"),
                 (ACCESS_CONTROL_MAX_AGE, "600"),
             ];
             let from = request.headers().get(ORIGIN).cloned();
@@ -107,6 +134,8 @@ async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
     let headers = response.headers_mut();
     if let Some(from) = from {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, from);
+        let readable = HeaderValue::from_static("content-length, content-range, accept-ranges, retry-after");
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, readable);
         headers.append(VARY, HeaderValue::from_static("origin"));
     }
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -127,8 +156,16 @@ pub enum Problem {
     NotFound,
     /// Not in this way.
     Method,
+    /// Too many wrong tokens or codes from this address.
+    Throttled(Duration),
+    /// It took too long to say what it wants.
+    Slow,
+    /// In the clear, to a relay that speaks TLS.
+    NotEncrypted,
     /// A sign-in code.
     Code(CodeError),
+    /// Members, tokens, workspaces.
+    Accounts(AccountsError),
     /// The request makes no sense.
     Bad(String),
     /// A blob.
@@ -141,7 +178,31 @@ pub enum Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let wait = match &self {
+            Self::Throttled(wait) => Some(wait.as_secs() + 1),
+            _ => None,
+        };
         let (status, code, message) = match self {
+            Self::Throttled(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "throttled",
+                format!("too many wrong attempts from this address: try again in {} s", wait.unwrap_or_default()),
+            ),
+            Self::Slow => (StatusCode::REQUEST_TIMEOUT, "slow", "the request took too long".to_owned()),
+            Self::NotEncrypted => {
+                (StatusCode::BAD_REQUEST, "tls", "this relay speaks TLS: its address begins with https".to_owned())
+            }
+            Self::Accounts(error) => {
+                let (status, code) = match &error {
+                    AccountsError::NoMember | AccountsError::NoToken => (StatusCode::NOT_FOUND, "not-found"),
+                    AccountsError::LastOwner => (StatusCode::CONFLICT, "last-owner"),
+                    AccountsError::NameTaken(_) => (StatusCode::CONFLICT, "name-taken"),
+                    AccountsError::TooMany => (StatusCode::CONFLICT, "too-many"),
+                    AccountsError::Name => (StatusCode::BAD_REQUEST, "bad-request"),
+                    AccountsError::Io(_) | AccountsError::Content(_) => (StatusCode::INTERNAL_SERVER_ERROR, "failed"),
+                };
+                (status, code, error.to_string())
+            }
             Self::Token => (
                 StatusCode::UNAUTHORIZED,
                 "token",
@@ -172,7 +233,10 @@ impl IntoResponse for Problem {
             Self::Busy => (StatusCode::SERVICE_UNAVAILABLE, "busy", "the relay has too many connections".to_owned()),
             Self::Failed(message) => (StatusCode::INTERNAL_SERVER_ERROR, "failed", message),
         };
-        (status, Json(json!({ "error": { "code": code, "message": message } }))).into_response()
+        let retry = wait.map(|seconds| [(RETRY_AFTER, HeaderValue::from(seconds))]);
+        let mut response = (status, Json(json!({ "error": { "code": code, "message": message } }))).into_response();
+        response.headers_mut().extend(retry.into_iter().flatten());
+        response
     }
 }
 
@@ -186,7 +250,9 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        bearer(&parts.headers).and_then(|token| app.accounts.caller(token)).ok_or(Problem::Token)
+        let via = parts.extensions.get::<Via>().copied();
+        let token = bearer(&parts.headers).ok_or(Problem::Token)?;
+        app.accounts.caller(clock::now(), token).ok_or_else(|| app.wrong(via))
     }
 }
 
@@ -213,50 +279,5 @@ async fn whoami(caller: Caller) -> Json<Value> {
 }
 
 async fn ticket(State(app): State<App>, caller: Caller) -> Json<Value> {
-    Json(json!({ "ticket": app.accounts.ticket(clock::now(), caller).reveal() }))
-}
-
-#[derive(Deserialize)]
-struct TokenWish {
-    name: String,
-    kind: WriterKind,
-}
-
-/// Another token for the caller's member: a device's or a tool's by anyone, a worker's by owners only.
-async fn token(
-    State(app): State<App>,
-    caller: Caller,
-    body: Result<Json<TokenWish>, JsonRejection>,
-) -> Result<Response, Problem> {
-    let Json(TokenWish { name, kind }) = body.map_err(|error| Problem::Bad(error.body_text()))?;
-    match kind {
-        WriterKind::Relay => return Err(Problem::Bad("there is no token of this kind".to_owned())),
-        WriterKind::Worker if caller.member.role != MemberRole::Owner => {
-            return Err(Problem::Forbidden("only an owner makes a worker's token"));
-        }
-        _ if caller.kind != WriterKind::Member => return Err(Problem::Forbidden("only a person makes tokens")),
-        _ => {}
-    }
-    let minted = minting(app, caller.member.id, name, kind).await?;
-    Ok((StatusCode::CREATED, Json(json!({ "token": minted }))).into_response())
-}
-
-async fn minting(app: App, member: String, name: String, kind: WriterKind) -> Result<String, Problem> {
-    let minted = tokio::task::spawn_blocking(move || app.accounts.mint(clock::now(), &member, &name, kind)).await;
-    let minted = minted.map_err(|error| Problem::Failed(error.to_string()))?;
-    Ok(minted.map_err(|error| Problem::Failed(error.to_string()))?.reveal().to_owned())
-}
-
-#[derive(Deserialize)]
-struct Pairing {
-    code: String,
-    name: String,
-}
-
-async fn pair(State(app): State<App>, body: Result<Json<Pairing>, JsonRejection>) -> Result<Response, Problem> {
-    let Json(Pairing { code, name }) = body.map_err(|error| Problem::Bad(error.body_text()))?;
-    let paired = tokio::task::spawn_blocking(move || app.accounts.pair(clock::now(), &code, &name)).await;
-    let paired = paired.map_err(|error| Problem::Failed(error.to_string()))?;
-    let token = paired.map_err(|error| Problem::Failed(error.to_string()))?.map_err(Problem::Code)?;
-    Ok(([(CACHE_CONTROL, "no-store")], Json(json!({ "token": token.reveal() }))).into_response())
+    Json(json!({ "ticket": app.accounts.ticket(clock::now(), &caller).reveal() }))
 }

@@ -2,7 +2,8 @@
 //! documents, grants workers their leases, and serves the web client. It never calls a model, and but for one module it
 //! never reads a document.
 //!
-//! In order of reading: [`relay`] starts and stops it all; [`server`] accepts, [`http`] routes behind [`guard`];
+//! In order of reading: [`relay`] starts and stops it all; [`server`] accepts, with [`tls`] if so configured, [`http`]
+//! routes behind [`guard`];
 //! [`socket`] turns a WebSocket into a [`connection`] of one of two tasks, [`hub`] (`/sync`) or [`catalog`]
 //! (`/catalog`, with the rules of [`lease`]); [`commit`] makes durable what the hub wants stored, in [`store`]; the
 //! [`projector`] derives the catalog's rows. Beside them: [`accounts`], [`blobs`], [`web`].
@@ -18,12 +19,14 @@
 
 mod accounts;
 mod blobs;
+mod bucket;
 mod catalog;
 mod clock;
 mod commit;
 mod config;
 mod connection;
 mod durable;
+mod founding;
 mod guard;
 mod http;
 mod hub;
@@ -34,9 +37,10 @@ mod relay;
 mod server;
 mod socket;
 mod store;
+mod tls;
 mod web;
 
-pub use config::{RelayConfig, RelayError};
+pub use config::{RelayConfig, RelayError, TlsFiles};
 pub use lease::TTL_MS as LEASE_MS;
 pub use relay::{Relay, start};
 pub use store::StoreError;

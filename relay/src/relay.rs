@@ -10,33 +10,36 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread;
+use std::time::Duration;
 
-use skein_engine::ids::{DocumentId, Principal, random_id};
-use skein_engine::session::conversation::{MemberRole, Writer, WriterKind};
+use skein_engine::ids::DocumentId;
+use skein_engine::session::conversation::{MemberRole, WriterKind};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use crate::accounts::{Accounts, AccountsError, Member, Seed, Workspace};
+use crate::accounts::{Accounts, AccountsError, Member, Throttle, Workspace};
 use crate::blobs::Blobs;
 use crate::catalog::{Catalog, CatalogHandle};
 use crate::config::{RelayConfig, RelayError};
+use crate::connection::stopped;
 use crate::guard::Guard;
 use crate::http::App;
 use crate::hub::HubHandle;
 use crate::projector::ProjectorHandle;
+use crate::server::Listener;
 use crate::store::database::Damage;
 use crate::store::ledger::Ledger;
 use crate::store::log::Log;
 use crate::store::repair;
-use crate::{catalog, clock, commit, durable, http, hub, projector, server};
+use crate::{accounts, catalog, clock, commit, durable, founding, http, hub, projector, server, tls};
 
 /// WebSockets that may be open.
 const MAX_SOCKETS: usize = 16_384;
 /// The name of the first workspace.
 const WORKSPACE: &str = "Skein";
-/// The relay itself, in the record of writers.
-const RELAY: &str = "relay";
+/// How often it is kept when tokens were last used.
+const KEEP_USES: Duration = Duration::from_secs(60);
 
 /// See the module. Dropping it ends the relay without waiting; [`Relay::shutdown`] waits.
 pub struct Relay {
@@ -70,6 +73,7 @@ struct Parts {
 pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
     let guard = Guard::new(config.public_url.as_deref(), &config.allowed_origins, &config.allowed_hosts);
     let guard = Arc::new(guard.map_err(RelayError::Address)?);
+    let tls = config.tls.as_ref().map(tls::acceptor).transpose()?;
     let lock = lock(&config.data)?;
     let in_use = |source| RelayError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(in_use)?;
@@ -106,8 +110,11 @@ pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
     let threads = [spawn("hub", &failing, relay_hub), spawn("projector", &failing, project)];
     let threads = threads.into_iter().collect::<io::Result<_>>();
     let threads = threads.map_err(|error| RelayError::Workspace(error.to_string()))?;
+    let encrypted = tls.is_some();
     let app = App {
         accounts: accounts.clone(),
+        attempts: Arc::new(Throttle::default()),
+        public_url: config.public_url.as_deref().map(|url| url.trim_end_matches('/').into()),
         blobs,
         hub: hub.clone(),
         catalog: catalog.clone(),
@@ -120,12 +127,17 @@ pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
     let tasks = vec![
         tokio::spawn(watched("catalog", &failing, listing.run(catalog_mailbox))),
         tokio::spawn(watched("store", &failing, async { _ = committing.await })),
-        tokio::spawn(watched("listener", &failing, server::serve(listener, http::router(app), stopped))),
+        tokio::spawn(keep_uses(accounts.clone(), stopped.clone())),
+        tokio::spawn(watched(
+            "listener",
+            &failing,
+            server::serve(Listener { listener, tls }, http::router(app), stopped),
+        )),
     ];
     let parts = Parts { stop, failed, hub, catalog, projector, log, ledger, threads, tasks };
     let relay = Relay {
         address,
-        base: base(config.public_url.as_deref(), address),
+        base: base(config.public_url.as_deref(), encrypted, address),
         accounts,
         workspace,
         owner,
@@ -135,7 +147,7 @@ pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
         parts,
         _lock: lock,
     };
-    relay.plant_seeds().await?;
+    founding::plant(&relay.parts.hub, &relay.accounts.seeds()).await.map_err(RelayError::Workspace)?;
     Ok(relay)
 }
 
@@ -157,7 +169,7 @@ impl Relay {
 
     /// An address that signs one browser in as the owner, within ten minutes. Each call makes another.
     pub fn sign_in_url(&self) -> String {
-        let code = self.accounts.code(clock::now(), &self.owner.id);
+        let (code, _) = self.accounts.code(clock::now(), &self.owner.id);
         format!("{}/#/sign-in?code={}", self.base, code.reveal())
     }
 
@@ -211,18 +223,6 @@ impl Relay {
         })
         .await;
     }
-
-    /// Puts the documents that the relay made into the log, at the first start and after a broken log was moved aside.
-    async fn plant_seeds(&self) -> Result<(), RelayError> {
-        let hub = &self.parts.hub;
-        for Seed { scope, document, change } in self.accounts.seeds() {
-            let key = (scope, document);
-            if hub.heads(key.clone()).await.is_none() {
-                hub.insert(key, relay_writer(), change).await.map_err(RelayError::Workspace)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Parts {
@@ -264,7 +264,11 @@ impl Opened {
         let folder = data.join("blobs");
         let blobs = Blobs::open(&folder).map_err(|source| RelayError::Data { path: folder, source })?;
         if accounts.workspaces().is_empty() {
-            found(&accounts)?;
+            let user = std::env::var("USER").ok().and_then(|user| accounts::name(&user).ok());
+            let founded = founding::workspace(WORKSPACE, user.as_deref().unwrap_or("Owner"));
+            let (workspace, owner, seeds) = founded.map_err(RelayError::Workspace)?;
+            let found = accounts.found(workspace, owner, &seeds);
+            found.map_err(|error| RelayError::Workspace(error.to_string()))?;
         }
         let nobody = || RelayError::Accounts { path: path.clone(), reason: "it names no owner".to_owned() };
         let workspace = accounts.workspaces().into_iter().next().ok_or_else(nobody)?;
@@ -274,46 +278,17 @@ impl Opened {
         let owner_token = token_in(&data.join("owner-token"), &accounts, &owner.id, "owner-token", WriterKind::Member)?;
         if ledger_damage.is_some() {
             let mut scopes: Vec<_> = accounts.workspaces().iter().map(Workspace::scope).collect();
-            scopes.extend(accounts.members(&workspace.id).iter().map(Member::scope));
-            repair::writers(&log, &ledger, &scopes, |principal| match principal.as_str() {
-                RELAY => Some(relay_writer()),
-                _ => accounts.writer(principal),
+            for workspace in accounts.workspaces() {
+                scopes.extend(accounts.everyone(&workspace.id).iter().map(Member::scope));
+            }
+            repair::writers(&log, &ledger, &scopes, |principal| {
+                let relay = founding::relay_writer();
+                if *principal == relay.principal { Some(relay) } else { accounts.writer(principal) }
             })?;
         }
         let damage: Vec<Damage> = log_damage.into_iter().chain(ledger_damage).collect();
         Ok(Self { accounts, log, ledger, blobs, workspace, owner, owner_token, damage })
     }
-}
-
-/// Who wrote what the relay made.
-fn relay_writer() -> Writer {
-    Writer { principal: Principal::from(RELAY), kind: WriterKind::Relay, role: MemberRole::Owner }
-}
-
-/// Makes the first workspace, with one member: whoever runs the relay.
-fn found(accounts: &Accounts) -> Result<(), RelayError> {
-    let user = std::env::var("USER").ok().filter(|name| !name.trim().is_empty());
-    let workspace = Workspace { id: random_id(), name: WORKSPACE.to_owned(), document: DocumentId::random() };
-    let owner = Member {
-        id: random_id(),
-        workspace: workspace.id.clone(),
-        name: user.unwrap_or_else(|| "Owner".to_owned()),
-        role: MemberRole::Owner,
-        profile: DocumentId::random(),
-    };
-    let seeds = [
-        Seed {
-            scope: workspace.scope(),
-            document: workspace.document,
-            change: projector::new_workspace(WORKSPACE).map_err(RelayError::Workspace)?,
-        },
-        Seed {
-            scope: owner.scope(),
-            document: owner.profile,
-            change: projector::new_profile().map_err(RelayError::Workspace)?,
-        },
-    ];
-    accounts.found(workspace, owner, &seeds).map_err(|error| RelayError::Workspace(error.to_string()))
 }
 
 /// The token in a file, if it is good; else a new one, left there.
@@ -325,12 +300,14 @@ fn token_in(
     kind: WriterKind,
 ) -> Result<String, RelayError> {
     if let Ok(text) = std::fs::read_to_string(path)
-        && accounts.caller(text.trim()).is_some_and(|caller| caller.kind == kind)
+        && accounts
+            .caller(clock::now(), text.trim())
+            .is_some_and(|caller| caller.kind == kind && caller.member.id == member)
     {
         return Ok(text.trim().to_owned());
     }
-    let minted = accounts.mint(clock::now(), member, name, kind);
-    let token = minted.map_err(|error| RelayError::Workspace(error.to_string()))?;
+    let minted = accounts.mint(clock::now(), member, name, kind, false);
+    let token = minted.map_err(|error| RelayError::Workspace(error.to_string()))?.token;
     durable::replace(path, format!("{}\n", token.reveal()).as_bytes())
         .map_err(|source| RelayError::Data { path: path.to_owned(), source })?;
     Ok(token.reveal().to_owned())
@@ -356,8 +333,22 @@ fn lock(data: &Path) -> Result<File, RelayError> {
     }
 }
 
+/// Keeps when tokens were last used, now and then and at the end.
+async fn keep_uses(accounts: Arc<Accounts>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let stopping = tokio::time::timeout(KEEP_USES, stopped(&mut stop)).await.is_ok();
+        let keeping = accounts.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || keeping.keep_uses()).await {
+            tracing::warn!("{error}");
+        }
+        if stopping {
+            return;
+        }
+    }
+}
+
 /// Where a browser on this machine, or at the public address, finds the relay. No slash at its end.
-fn base(public_url: Option<&str>, address: SocketAddr) -> String {
+fn base(public_url: Option<&str>, encrypted: bool, address: SocketAddr) -> String {
     match public_url {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => {
@@ -365,7 +356,8 @@ fn base(public_url: Option<&str>, address: SocketAddr) -> String {
                 ip if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
                 ip => ip,
             };
-            format!("http://{}", SocketAddr::new(ip, address.port()))
+            let scheme = if encrypted { "https" } else { "http" };
+            format!("{scheme}://{}", SocketAddr::new(ip, address.port()))
         }
     }
 }

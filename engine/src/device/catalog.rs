@@ -42,6 +42,8 @@ pub(super) enum Change {
     Rows { changed: Vec<DocumentId>, leases: Vec<DocumentId>, complete: bool },
     /// Writers of a document came.
     Writers(DocumentId),
+    /// Members came or went.
+    Members,
     /// Workers came or went.
     Workers,
     /// For a worker.
@@ -103,6 +105,10 @@ impl Catalog {
             (Link::Up, FromRelay::Writers { document, rows }) => {
                 self.restore_writers(document, rows);
                 Some(Change::Writers(document))
+            }
+            (Link::Up, FromRelay::Members { members }) => {
+                self.identity.as_mut()?.members = members;
+                Some(Change::Members)
             }
             (Link::Up, FromRelay::Workers { offers }) => {
                 self.offers = offers;

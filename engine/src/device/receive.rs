@@ -194,6 +194,7 @@ impl Device {
                     self.ask_for_tail(now, document, effects);
                 }
             }
+            Change::Members => effects.notices.push(Notice::Workspace),
             Change::Workers => {
                 effects.notices.push(Notice::Workspace);
                 self.all_surroundings_changed(effects);

@@ -111,6 +111,11 @@ pub enum FromRelay {
         /// Rows.
         rows: Vec<WriterRow>,
     },
+    /// Who is, or ever was, a member of the workspace; replaced whole.
+    Members {
+        /// For showing names.
+        members: Vec<Member>,
+    },
     /// Which workers are connected, replaced whole.
     Workers {
         /// One an offer.

@@ -36,6 +36,9 @@ const PAGE: usize = 200;
 /// Documents whose writers one connection may follow.
 const MAX_FOLLOWED: usize = 20_000;
 
+/// Bytes of a peer id: rows and leases hold it.
+const MAX_PEER: usize = 256;
+
 type Key = (Scope, DocumentId);
 
 /// From a socket.
@@ -51,6 +54,7 @@ pub enum Frame {
 enum Ask {
     Projected(Box<Projected>),
     Writers(NewWriters),
+    Members(Scope),
     Begun { key: Key, epoch: Epoch, connection: ConnectionId, ask: u64, outcome: Result<(), String> },
     Stop,
 }
@@ -74,6 +78,11 @@ impl CatalogHandle {
         if !writers.is_empty() {
             let _ = self.asks.send(Ask::Writers(writers));
         }
+    }
+
+    /// A workspace has other members than before.
+    pub fn members(&self, workspace: Scope) {
+        let _ = self.asks.send(Ask::Members(workspace));
     }
 
     /// Ends the task.
@@ -251,6 +260,9 @@ impl Catalog {
                     return self
                         .refuse(id, &format!("this relay speaks version {VERSION} of the catalog, not {version}"));
                 }
+                if peer.as_str().len() > MAX_PEER {
+                    return self.refuse(id, "its peer id is too long");
+                }
                 self.hello(id, peer, cursor);
             }
             ToRelay::Hello { .. } => self.refuse(id, "a second hello"),
@@ -269,19 +281,20 @@ impl Catalog {
     }
 
     fn hello(&mut self, id: ConnectionId, peer: PeerId, cursor: Option<u64>) {
+        let Some(connection) = self.connections.get(&id) else { return };
+        let members = self.names(&connection.caller.workspace.id);
         let Some(connection) = self.connections.get_mut(&id) else { return };
         let Caller { workspace, member, kind, .. } = &connection.caller;
-        let members = self.accounts.members(&workspace.id);
         let welcome = Welcome {
             version: VERSION,
             workspace: workspace.id.clone(),
             workspace_document: workspace.document,
-            profile: Some(member.profile),
+            profile: connection.caller.profile().map(|(profile, _)| profile),
             member: member.id.clone(),
             member_name: member.name.clone(),
             role: member.role,
             kind: *kind,
-            members: members.into_iter().map(|member| Member { id: member.id, name: member.name }).collect(),
+            members,
             now: clock::now(),
         };
         connection.peer = Some(peer);
@@ -296,6 +309,21 @@ impl Catalog {
         let offers = self.offers.get(&scope).map(|offers| offers.values().cloned().collect()).unwrap_or_default();
         self.send(id, &FromRelay::Workers { offers });
         self.unsent.insert(scope);
+    }
+
+    /// Everyone who may stand under a message, also who has left.
+    fn names(&self, workspace: &str) -> Vec<Member> {
+        let everyone = self.accounts.everyone(workspace).into_iter();
+        everyone.map(|member| Member { id: member.id, name: member.name }).collect()
+    }
+
+    fn tell_members(&mut self, scope: &Scope) {
+        let here = |connection: &&mut Connection| connection.scope == *scope && connection.peer.is_some();
+        let Some(workspace) = self.connections.values_mut().find(here).map(|of| of.caller.workspace.id.clone()) else {
+            return;
+        };
+        let message = Bytes::from(cbor::encode(&FromRelay::Members { members: self.names(&workspace) }));
+        self.connections.values_mut().filter(here).for_each(|connection| connection.push(message.clone()));
     }
 
     async fn follow(&mut self, id: ConnectionId, document: DocumentId) {
@@ -355,12 +383,17 @@ impl Catalog {
             Ask::Projected(projected) => self.project(*projected),
             Ask::Writers(writers) => self.tell_writers(writers),
             Ask::Begun { key, epoch, connection, ask, outcome } => self.begun(&key, epoch, connection, ask, outcome),
+            Ask::Members(scope) => self.tell_members(&scope),
             Ask::Stop => {}
         }
     }
 
     fn project(&mut self, projected: Projected) {
         let Projected { key, heads, summary, broken, group } = projected;
+        // A workspace may be new; profiles have no rows.
+        if !self.rows.contains_key(&key.0) && self.accounts.workspaces().iter().any(|of| of.scope() == key.0) {
+            self.rows.insert(key.0.clone(), Rows::new(clock::now(), Vec::new()));
+        }
         let Some(rows) = self.rows.get_mut(&key.0) else { return };
         let known = rows.get(&key.1);
         let row = Row {
@@ -449,7 +482,7 @@ impl Connection {
 
     /// Where a document that it names belongs.
     fn scope_of(&self, document: DocumentId) -> Scope {
-        if document == self.caller.member.profile { self.caller.member.scope() } else { self.scope.clone() }
+        self.caller.scope_of(document)
     }
 }
 

@@ -86,6 +86,8 @@ pub struct Peer {
     pub id: PeerId,
     pub document: DocumentId,
     pub content: AutoCommit,
+    /// Whether an ephemeral message has come.
+    pub heard_ephemeral: bool,
     state: State,
     first: bool,
     relay: PeerId,
@@ -104,12 +106,17 @@ impl Peer {
         socket.send(Message::Binary(join.encode().into())).await.unwrap();
         let Some(answer) = next(&mut socket).await else { panic!("the relay closed instead of greeting") };
         let Ok(Frame::Peer { sender, .. }) = Frame::decode(&answer) else { panic!("no greeting") };
-        Self { socket, id, document, content, state: State::new(), first: true, relay: sender }
+        Self { socket, id, document, content, heard_ephemeral: false, state: State::new(), first: true, relay: sender }
     }
 
-    /// Sends what it has to say.
-    pub async fn say(&mut self) -> bool {
-        let Some(message) = self.content.sync().generate_sync_message(&mut self.state) else { return false };
+    /// Whether the relay has said that it takes no changes.
+    pub fn may_only_read(&self) -> bool {
+        self.state.is_peer_read_only()
+    }
+
+    /// What it has to say, as a frame.
+    pub fn message(&mut self) -> Option<Vec<u8>> {
+        let message = self.content.sync().generate_sync_message(&mut self.state)?;
         let empty = self.content.get_heads().is_empty();
         let frame = SyncFrame {
             sender: self.id.clone(),
@@ -119,7 +126,13 @@ impl Peer {
         };
         let frame = if self.first && empty { Frame::Request(frame) } else { Frame::Sync(frame) };
         self.first = false;
-        self.socket.send(Message::Binary(frame.encode().into())).await.unwrap();
+        Some(frame.encode())
+    }
+
+    /// Sends what it has to say.
+    pub async fn say(&mut self) -> bool {
+        let Some(message) = self.message() else { return false };
+        self.socket.send(Message::Binary(message.into())).await.unwrap();
         true
     }
 
@@ -134,6 +147,10 @@ impl Peer {
             }
             Frame::DocUnavailable { .. } => false,
             Frame::Error { message, .. } => panic!("the relay says: {message}"),
+            Frame::Ephemeral { .. } => {
+                self.heard_ephemeral = true;
+                true
+            }
             _ => true,
         }
     }
