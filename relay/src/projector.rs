@@ -17,9 +17,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use automerge::{Automerge, AutomergeError, Change};
 use bytes::Bytes;
 use skein_engine::ids::{ActorId, ChangeHash, DocumentId, Epoch, Scope};
-use skein_engine::session::conversation::{Leases, Writer, Writers, conversation};
-use skein_engine::session::read;
-use skein_engine::session::summary::{Summary, summary};
+use skein_engine::session::conversation::{Leases, Writer, Writers};
+use skein_engine::session::{Derived, Summary};
 use skein_engine::storage::{Record, Storage};
 use skein_engine::workspace::{create_profile, create_workspace};
 use tokio::sync::mpsc;
@@ -172,6 +171,7 @@ struct Projector {
 /// A document that is kept.
 struct Built {
     document: Automerge,
+    derived: Derived,
     writers: Writers,
     bytes: usize,
     used: u64,
@@ -266,12 +266,10 @@ impl Projector {
         };
         built.used = self.clock;
         let heads = built.document.get_heads();
-        let session = read::session(&built.document);
-        let now = clock::now();
-        let summary = session.is_session.then(|| {
-            let conversation = conversation(&session, &leases, &built.writers, now);
-            summary(key.1, &session, &conversation, now)
-        });
+        // Leases are told without a change of the document.
+        built.derived.surroundings_changed();
+        let Built { document, derived, writers, .. } = &mut built;
+        let summary = derived.summary(key.1, document, clock::now(), || (leases, writers.clone()));
         self.kept.insert(key.clone(), built);
         Ok((heads, summary))
     }
@@ -280,7 +278,8 @@ impl Projector {
         let records = self.runtime.block_on(self.log.scan(&key.0, key.1)).map_err(|error| error.to_string())?;
         let rows = self.ledger.writers(key).map_err(|error| error.to_string())?.into_iter().collect();
         let writers = Writers { rows, own: BTreeMap::new() };
-        let mut built = Built { document: Automerge::new(), writers, bytes: 0, used: 0 };
+        let derived = Derived::default();
+        let mut built = Built { document: Automerge::new(), derived, writers, bytes: 0, used: 0 };
         built.apply(&records)?;
         Ok(built)
     }
@@ -350,6 +349,7 @@ impl Built {
             let change = Change::from_bytes(record.bytes.to_vec());
             changes.push(change.map_err(|error| format!("change {}: {error}", record.hash))?);
         }
+        self.derived.changed(&changes);
         self.document.apply_changes(changes).map_err(|error| error.to_string())
     }
 }

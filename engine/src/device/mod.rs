@@ -162,7 +162,7 @@ impl Device {
         }
         replica.hold_for(&self.uploads);
         if replica.broken().is_some() || !replica.heads().is_empty() {
-            self.document_changed(document, &mut effects);
+            self.document_changed(document, &[], &mut effects);
         }
         self.push_sync(document, &mut effects);
         self.ask_for_tail(now, document, &mut effects);
@@ -373,10 +373,10 @@ impl Device {
         self.catalog.identity.as_ref().is_some_and(|identity| identity.kind == WriterKind::Worker)
     }
 
-    /// A document has other heads than before.
-    fn document_changed(&mut self, document: DocumentId, effects: &mut Effects) {
+    /// A document has other heads than before, by these changes.
+    fn document_changed(&mut self, document: DocumentId, changes: &[Change], effects: &mut Effects) {
         if let Some(view) = self.views.get_mut(&document) {
-            view.document_changed();
+            view.document_changed(changes);
         }
         effects.notices.push(Notice::Document(document));
         effects.notices.push(Notice::Summary(document));

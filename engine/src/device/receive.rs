@@ -82,8 +82,8 @@ impl Device {
                 }
                 let closes = replica.closing && replica.pending == 0 && !self.queue.waits_for(document);
                 if !new.is_empty() {
+                    self.document_changed(document, &new, effects);
                     self.store(document, &Principal::from(RELAY), new, effects);
-                    self.document_changed(document, effects);
                 }
                 self.push_sync(document, effects);
                 if closes {
@@ -94,7 +94,7 @@ impl Device {
             Err(Unreadable::Message(why)) => {
                 effects.close_sync = Some(format!("the relay sent what is no sync message: {why}"));
             }
-            Err(Unreadable::Changes) => self.document_changed(document, effects),
+            Err(Unreadable::Changes) => self.document_changed(document, &[], effects),
         }
     }
 

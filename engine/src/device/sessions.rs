@@ -85,8 +85,8 @@ impl Device {
         self.used(now, id);
         let mut effects = Effects::default();
         self.tell_catalog(&ToRelay::Follow { document: id }, &mut effects);
+        self.document_changed(id, &changes, &mut effects);
         self.store(id, &self.principal(), changes, &mut effects);
-        self.document_changed(id, &mut effects);
         self.push_sync(id, &mut effects);
         Ok((id, self.settle(effects)))
     }
@@ -227,8 +227,9 @@ impl Device {
     /// This device has written a change.
     pub(super) fn written(&mut self, document: DocumentId, change: Option<Change>, effects: &mut Effects) {
         if let Some(change) = change {
-            self.store(document, &self.principal(), vec![change], effects);
-            self.document_changed(document, effects);
+            let changes = vec![change];
+            self.document_changed(document, &changes, effects);
+            self.store(document, &self.principal(), changes, effects);
             self.push_sync(document, effects);
         }
     }

@@ -3,11 +3,13 @@
 //!
 //! Invariant: live text is believed only from the worker and the epoch that the document's streaming run names.
 
+use automerge::{Automerge, Change};
+
 use crate::ids::{Epoch, PeerId, Timestamp};
+use crate::session::Derived;
 use crate::session::conversation::{Content, Conversation, Leases, ShownCallState, ShownMessage, ShownPart, Writers};
 use crate::session::model::{PartKind, Role, RunState, Session};
 use crate::session::tail::{Stitched, Tails};
-use crate::session::{conversation, read};
 use crate::wire::ephemeral::{Tail, TailKind};
 
 /// A viewer asks for the uncommitted text at most this often.
@@ -16,8 +18,7 @@ const ASK_EVERY_MS: u64 = 500;
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct View {
-    session: Option<Session>,
-    conversation: Option<Conversation>,
+    derived: Derived,
     tails: Tails,
     /// The run that streams, as the document says.
     live: Option<LiveRun>,
@@ -44,15 +45,14 @@ pub(super) struct Grown {
 }
 
 impl View {
-    /// The document has changed.
-    pub(super) fn document_changed(&mut self) {
-        self.session = None;
-        self.conversation = None;
+    /// The document has changed, by these changes.
+    pub(super) fn document_changed(&mut self, changes: &[Change]) {
+        self.derived.changed(changes);
     }
 
     /// Leases or writers have changed.
     pub(super) fn surroundings_changed(&mut self) {
-        self.conversation = None;
+        self.derived.surroundings_changed();
     }
 
     /// A new connection: live text begins afresh.
@@ -64,30 +64,31 @@ impl View {
     }
 
     /// The document as plain data.
-    pub(super) fn session(&mut self, document: &automerge::Automerge) -> &Session {
-        self.session.get_or_insert_with(|| read::session(document))
+    pub(super) fn session(&mut self, document: &Automerge) -> &Session {
+        self.derived.session(document)
     }
 
     /// The conversation of what is committed. `surroundings` is asked only if it has to be derived.
     pub(super) fn committed(
         &mut self,
-        document: &automerge::Automerge,
+        document: &Automerge,
         now: Timestamp,
         surroundings: impl FnOnce() -> (Leases, Writers),
     ) -> (&Session, &Conversation) {
-        let session = &*self.session.get_or_insert_with(|| read::session(document));
-        let conversation = self.conversation.get_or_insert_with(|| {
-            let (leases, writers) = surroundings();
-            let conversation = conversation(session, &leases, &writers, now);
-            follow(&mut self.tails, &mut self.live, session, &conversation);
-            conversation
+        let mut derived = false;
+        let (session, conversation) = self.derived.conversation(document, now, || {
+            derived = true;
+            surroundings()
         });
+        if derived {
+            follow(&mut self.tails, &mut self.live, session, conversation);
+        }
         (session, conversation)
     }
 
     /// The conversation with live text joined on. [`View::committed`] must have been called since the last change.
     pub(super) fn with_live_text(&self) -> Conversation {
-        let mut shown = self.conversation.clone().unwrap_or_default();
+        let mut shown = self.derived().map(|(_, conversation)| conversation.clone()).unwrap_or_default();
         if let Some(live) = &self.live {
             for (message, part, tail) in self.tails.parts() {
                 join(&mut shown, live, message, part, tail.kind, &self.tails);
@@ -109,7 +110,8 @@ impl View {
         if live.worker.as_deref() != Some(sender.as_str()) {
             return None;
         }
-        let committed = self.session.as_ref().map_or(0, |session| committed_bytes(session, &tail.message, tail.part));
+        let committed =
+            self.derived.current().map_or(0, |(session, _)| committed_bytes(session, &tail.message, tail.part));
         let stitched = self.tails.receive(
             Some(live.epoch),
             tail.epoch,
@@ -151,7 +153,7 @@ impl View {
 
     /// What [`View::committed`] gave, if nothing has changed since.
     pub(super) fn derived(&self) -> Option<(&Session, &Conversation)> {
-        self.session.as_ref().zip(self.conversation.as_ref())
+        self.derived.current()
     }
 }
 

@@ -2,6 +2,7 @@
 //! gives.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use serde::{Deserialize, Serialize};
 
@@ -430,6 +431,58 @@ pub struct Totals {
     pub estimated: bool,
     /// Streaming time of all runs, in milliseconds.
     pub duration_ms: u64,
+}
+
+/// What differs in a conversation from what it was before, so that a view changes that and no more.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// Everything may: nothing of before is known.
+    pub all: bool,
+    /// Visible or queued messages that are new or not what they were, by id.
+    pub messages: BTreeSet<String>,
+    /// Which messages are visible or queued, or their order.
+    pub order: bool,
+    /// Turns that are new or not what they were, by id.
+    pub turns: BTreeSet<String>,
+    /// Anything else.
+    pub head: bool,
+}
+
+impl Difference {
+    /// Whether nothing differs.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Also what differed after that.
+    pub fn add(&mut self, later: Self) {
+        if self.all {
+            return;
+        }
+        self.all |= later.all;
+        self.messages.extend(later.messages);
+        self.order |= later.order;
+        self.turns.extend(later.turns);
+        self.head |= later.head;
+    }
+
+    /// Replaces some messages.
+    pub(super) fn replace(&mut self, all: &mut Vec<ShownMessage>, range: Range<usize>, fresh: Vec<ShownMessage>) {
+        let known = &all[range.clone()];
+        for (n, message) in fresh.iter().enumerate() {
+            if known.get(n) != Some(message) {
+                self.messages.insert(message.id.clone());
+            }
+        }
+        self.order |= !fresh.iter().map(|m| &m.id).eq(known.iter().map(|m| &m.id));
+        all.splice(range, fresh);
+    }
+
+    /// Drops all messages from `at` on.
+    pub(super) fn cut(&mut self, all: &mut Vec<ShownMessage>, at: usize) {
+        self.order |= all.len() > at;
+        all.truncate(at);
+    }
 }
 
 /// The conversation that this document, these leases and these writers make. Linear in the document's size.

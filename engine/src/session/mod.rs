@@ -2,11 +2,11 @@
 //! derives from it.
 //!
 //! In order of reading: [`model`] (the document as plain data), [`read`] (document → model, by way of a plain `tree`),
-//! [`command`] (what a person does), [`duplicate`] (a copy up to a message) and [`write`] (what a worker appends), [`conversation`] (what everyone sees; made
-//! by `shown` from `trust`, who wrote it, `outline`, which runs stand, and `text`, what they
-//! say), [`work`] (what a worker should
-//! do next), [`summary`] (what lists read, with the session's `strand`), [`tail`] (live text stitched onto committed text),
-//! [`snapshot`] (the end of a conversation, kept for painting at once).
+//! [`command`] (what a person does), [`duplicate`] (a copy up to a message) and [`write`] (what a worker appends),
+//! [`conversation`] (what everyone sees; made by `shown` from `trust`, who wrote it, `outline`, which runs stand, and
+//! `text`, what they say), [`work`] (what a worker should do next), [`summary`] (what lists read, with the session's
+//! `strand`), [`derived`] (all of these kept in line with a document, by `live`), [`tail`] (live text stitched onto
+//! committed text), [`snapshot`] (the end of a conversation, kept for painting at once).
 //!
 //! Invariant: everything derived is a pure function of document, leases, writers and now; rule numbers in comments are
 //! those of `docs/session-rules.md`.
@@ -14,8 +14,10 @@
 pub mod approval;
 pub mod command;
 pub mod conversation;
+pub mod derived;
 pub mod duplicate;
 mod fields;
+mod live;
 pub mod model;
 mod outline;
 pub mod read;
@@ -37,5 +39,6 @@ pub mod write;
 
 pub use command::Command;
 pub use conversation::{Conversation, Leases, Writers, conversation};
+pub use derived::Derived;
 pub use model::Session;
 pub use summary::Summary;

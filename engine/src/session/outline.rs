@@ -4,7 +4,7 @@
 //! Invariant: built in time linear in the document's size; the same for every replica that holds the same changes, the
 //! same leases and the same writers.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::conversation::{Decision, Leases, Writers};
 use super::model::{Message, Request, RequestKind, Role, Run, RunState, Session};
@@ -17,6 +17,8 @@ use crate::ids::Epoch;
 #[derive(Debug)]
 struct Standing<'a> {
     run: &'a Run,
+    /// Which of its key's values it is, counted from the winner.
+    value: usize,
     verdict: Verdict,
     /// Its messages, by index in the session.
     own: Vec<usize>,
@@ -31,7 +33,7 @@ struct Asked<'a> {
     retries: HashMap<(&'a str, u64), &'a Request>,
     approvals: HashMap<&'a str, Vec<(&'a Request, &'a str, bool)>>,
     denials: HashMap<&'a str, &'a Request>,
-    omits: HashSet<(&'a str, u64)>,
+    omits: HashMap<&'a str, BTreeSet<u64>>,
 }
 
 /// See the module. Runs are named by their index.
@@ -190,12 +192,10 @@ impl<'a> Outline<'a> {
         Some(Decision::Approved { request: request.id.clone(), for_session })
     }
 
-    /// Whether a person let later calls of this call's tool run unasked, too.
-    pub(crate) fn allowed_for_session(&self, call: &text::Call<'_>) -> bool {
-        let Some(approvals) = self.asked.approvals.get(call.first.id.as_str()) else { return false };
-        let always = |digest: &str| approvals.iter().any(|(_, named, always)| *always && *named == digest);
-        always(&text::call_digest(&call.first.name, call.input))
-            && !self.asked.denials.contains_key(call.first.id.as_str())
+    /// Whether a person let later calls of this call's tool run unasked, too. `digest`: of its tool and input.
+    pub(crate) fn allowed_for_session(&self, call: &str, digest: &str) -> bool {
+        let Some(approvals) = self.asked.approvals.get(call) else { return false };
+        approvals.iter().any(|(_, named, always)| *always && *named == digest) && !self.asked.denials.contains_key(call)
     }
 
     /// Whether any person let any tool's later calls run unasked.
@@ -203,14 +203,24 @@ impl<'a> Outline<'a> {
         self.asked.approvals.values().flatten().any(|(_, _, always)| *always)
     }
 
+    /// The parts of a message that people left out.
+    pub(crate) fn omitted(&self, message: &str) -> Option<&BTreeSet<u64>> {
+        if self.asked.omits.is_empty() { None } else { self.asked.omits.get(message) }
+    }
+
     /// Whether a part is left out of what models are sent.
     pub(crate) fn omits(&self, message: &str, part: u64) -> bool {
-        !self.asked.omits.is_empty() && self.asked.omits.contains(&(message, part))
+        self.omitted(message).is_some_and(|parts| parts.contains(&part))
     }
 
     /// A run.
     pub(crate) fn run(&self, index: usize) -> &'a Run {
         self.runs[index].run
+    }
+
+    /// Which of the conflicting values of its key a run is, counted from the winner.
+    pub(crate) fn value(&self, index: usize) -> usize {
+        self.runs[index].value
     }
 
     /// Every run that takes part, by (epoch, key).
@@ -375,9 +385,10 @@ fn standing_runs<'a>(session: &'a Session, writers: &Writers) -> Vec<Standing<'a
     let maker = session.maker.as_ref();
     let mut runs: Vec<Standing<'a>> = Vec::new();
     for values in session.runs.values() {
-        let counted = values.iter().rev().map(|run| (run, trust::run(run, maker, writers)));
-        let Some((run, verdict)) = counted.into_iter().find(|(_, verdict)| *verdict != Verdict::Void) else { continue };
-        runs.push(Standing { run, verdict, own: Vec::new() });
+        let counted = values.iter().rev().enumerate();
+        let mut counted = counted.map(|(value, run)| (value, run, trust::run(run, maker, writers)));
+        let Some((value, run, verdict)) = counted.find(|(.., verdict)| *verdict != Verdict::Void) else { continue };
+        runs.push(Standing { run, value, verdict, own: Vec::new() });
     }
     // The map is in the order of keys, and this sort is stable.
     runs.sort_by_key(|standing| standing.run.epoch);
@@ -424,7 +435,7 @@ fn asked<'a>(session: &'a Session, writers: &Writers) -> Asked<'a> {
                 asked.denials.entry(target).or_insert(request);
             }
             RequestKind::Omit { message, part } => {
-                asked.omits.insert((message, *part));
+                asked.omits.entry(message).or_default().insert(*part);
             }
             RequestKind::SmartRename { .. } | RequestKind::Unknown { .. } => {}
         }

@@ -1,7 +1,7 @@
 //! Document → [`Session`]: accepts both kinds of string, folds conflicting containers, keeps conflicting runs, and never
 //! panics on what it finds. What can't be read is left out, or gets the mildest meaning, and is named in `faults`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, HashSet};
 
 use automerge::Automerge;
 
@@ -18,9 +18,23 @@ const MAX_FAULTS: usize = 100;
 
 /// Reads a whole document by walking its ranges (reading field by field is ten times slower).
 pub fn session(document: &Automerge) -> Session {
-    let tree = tree::read(document);
-    let root = Slot::root(&tree);
-    let mut faults = Faults::default();
+    whole(&tree::read(document)).0
+}
+
+/// The same, with what could not be read by where it stands.
+pub(crate) fn whole(tree: &tree::Node) -> (Session, FaultsByPlace) {
+    let root = Slot::root(tree);
+    let mut faults = FaultsByPlace::default();
+    let mut session = head(root);
+    session.messages = messages(root.field("messages"), &mut faults);
+    session.runs = runs(root.field("runs"), &mut faults);
+    session.requests = requests(root.field("requests"), &mut faults);
+    session.faults = faults.words();
+    (session, faults)
+}
+
+/// Everything but messages, runs and requests.
+pub(crate) fn head(root: Slot<'_>) -> Session {
     let names = root.field("names");
     let mut auto_names: Vec<_> = names.field("auto").each().filter_map(auto_name).collect();
     auto_names.sort_by_key(|name| name.epoch);
@@ -37,16 +51,58 @@ pub fn session(document: &Automerge) -> Session {
         deleted_at: root.field("deletedAt").time(),
         origin: origin(root.field("origin")),
         spend_limit: root.field("spendLimit").count().map(Micros),
-        messages: messages(root.field("messages"), &mut faults),
-        runs: runs(root.field("runs"), &mut faults),
-        requests: requests(root.field("requests"), &mut faults),
         maker: root.maker(),
-        faults: faults.0,
+        ..Session::default()
+    }
+}
+
+/// What could not be read, in words, by where it stands, so that a part of a document can be read again by itself.
+#[derive(Debug, Default)]
+pub(crate) struct FaultsByPlace {
+    /// By the element's index in the list.
+    pub messages: BTreeMap<usize, Vec<String>>,
+    /// By key.
+    pub runs: BTreeMap<String, Vec<String>>,
+    /// By id.
+    pub requests: BTreeMap<String, Vec<String>>,
+    /// Some are not here: there were too many.
+    pub cut: bool,
+}
+
+impl FaultsByPlace {
+    /// All of them, in the document's order.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let all = self.messages.values().chain(self.runs.values()).chain(self.requests.values());
+        all.flatten().take(MAX_FAULTS).cloned().collect()
+    }
+
+    /// Replaces those of one place. Whether they have changed.
+    pub(crate) fn put<K: Ord>(
+        &mut self,
+        place: impl FnOnce(&mut Self) -> &mut BTreeMap<K, Vec<String>>,
+        key: K,
+        noted: Faults,
+    ) -> bool {
+        let known = place(self);
+        let changed = known.get(&key).map_or(&[][..], Vec::as_slice) != noted.0.as_slice();
+        if noted.0.is_empty() {
+            known.remove(&key);
+        } else {
+            known.insert(key, noted.0);
+        }
+        self.is_full();
+        changed
+    }
+
+    /// Whether there is no room for more.
+    fn is_full(&mut self) -> bool {
+        self.cut |= self.messages.len() + self.runs.len() + self.requests.len() > MAX_FAULTS;
+        self.cut
     }
 }
 
 /// What a document holds that can't be read, in words.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Faults(pub(crate) Vec<String>);
 
 impl Faults {
@@ -79,18 +135,29 @@ fn origin(origin: Slot<'_>) -> Option<Origin> {
     }
 }
 
-fn messages(list: Slot<'_>, faults: &mut Faults) -> Vec<Message> {
-    let mut ids = BTreeSet::new();
+fn messages(list: Slot<'_>, faults: &mut FaultsByPlace) -> Vec<Message> {
+    let mut ids = HashSet::new();
     let mut messages = Vec::new();
     for (index, slot) in list.elements().enumerate() {
-        if let Some(message) = message(index, slot, &mut ids, faults) {
+        let mut noted = Faults::default();
+        if let Some(message) = message(index, slot, |id| ids.contains(id), &mut noted) {
+            ids.insert(message.id.clone());
             messages.push(message);
+        }
+        if !noted.0.is_empty() && !faults.is_full() {
+            faults.messages.insert(index, noted.0);
         }
     }
     messages
 }
 
-fn message(index: usize, slot: Slot<'_>, ids: &mut BTreeSet<String>, faults: &mut Faults) -> Option<Message> {
+/// The message of an element, if it is one. `taken`: whether an earlier message has this id.
+pub(crate) fn message(
+    index: usize,
+    slot: Slot<'_>,
+    taken: impl Fn(&str) -> bool,
+    faults: &mut Faults,
+) -> Option<Message> {
     if !slot.is_map() {
         faults.note(|| format!("messages[{index}] is not a map"));
         return None;
@@ -110,11 +177,10 @@ fn message(index: usize, slot: Slot<'_>, ids: &mut BTreeSet<String>, faults: &mu
         }
     };
     // What has no id of its own is still known by the operation that made it, alike on every replica.
-    let id = slot.field("id").word().filter(|id| !ids.contains(id)).unwrap_or_else(|| {
+    let id = slot.field("id").word().filter(|id| !taken(id)).unwrap_or_else(|| {
         faults.note(|| format!("messages[{index}].id is missing, or another message's"));
         slot.last().map(|node| node.id.to_string()).unwrap_or_default()
     });
-    ids.insert(id.clone());
     let parts = slot
         .field("parts")
         .elements()
@@ -205,22 +271,36 @@ fn tool_call(id: String, slot: Slot<'_>) -> ToolCall {
     }
 }
 
-fn runs(map: Slot<'_>, faults: &mut Faults) -> BTreeMap<String, Vec<Run>> {
-    let mut runs: BTreeMap<String, Vec<Run>> = BTreeMap::new();
+fn runs(map: Slot<'_>, faults: &mut FaultsByPlace) -> BTreeMap<String, Vec<Run>> {
+    let mut all: BTreeMap<String, Vec<Run>> = BTreeMap::new();
     for (key, slot) in map.entries() {
-        let Some((turn, epoch)) = parse_key(key) else {
-            faults.note(|| format!("runs has the key {key:?}"));
-            continue;
-        };
-        for value in slot.each() {
-            if value.is_map() {
-                runs.entry(key.to_owned()).or_default().push(run(turn, epoch, value, faults));
-            } else {
-                faults.note(|| format!("runs[{key:?}] is not a map"));
-            }
+        let mut noted = Faults::default();
+        let values = runs_of(key, slot, &mut noted);
+        if !values.is_empty() {
+            all.entry(key.to_owned()).or_default().extend(values);
+        }
+        if !noted.0.is_empty() && !faults.is_full() {
+            faults.runs.entry(key.to_owned()).or_default().append(&mut noted.0);
         }
     }
-    runs
+    all
+}
+
+/// All values of one key of `runs`.
+pub(crate) fn runs_of(key: &str, slot: Slot<'_>, faults: &mut Faults) -> Vec<Run> {
+    let Some((turn, epoch)) = parse_key(key) else {
+        faults.note(|| format!("runs has the key {key:?}"));
+        return Vec::new();
+    };
+    let mut values = Vec::new();
+    for value in slot.each() {
+        if value.is_map() {
+            values.push(run(turn, epoch, value, faults));
+        } else {
+            faults.note(|| format!("runs[{key:?}] is not a map"));
+        }
+    }
+    values
 }
 
 /// `turn/epoch`, with the epoch written in the one way that [`Run::key`] writes it.
@@ -301,27 +381,37 @@ fn run_error(slot: Slot<'_>) -> Option<RunError> {
     })
 }
 
-fn requests(map: Slot<'_>, faults: &mut Faults) -> BTreeMap<String, Request> {
+fn requests(map: Slot<'_>, faults: &mut FaultsByPlace) -> BTreeMap<String, Request> {
     let mut requests = BTreeMap::new();
     for (id, slot) in map.entries() {
-        if !slot.is_map() {
-            faults.note(|| format!("requests[{id:?}] is not a map"));
-            continue;
+        let mut noted = Faults::default();
+        if let Some(request) = request(id, slot, &mut noted) {
+            requests.insert(id.to_owned(), request);
         }
-        let kind = request_kind(slot).unwrap_or_else(|| {
-            faults.note(|| format!("requests[{id:?}] is not understood"));
-            RequestKind::Unknown { name: slot.field("kind").text().unwrap_or_default().to_owned() }
-        });
-        let request = Request {
-            id: id.to_owned(),
-            kind,
-            author: slot.field("by").word(),
-            at: slot.field("at").time(),
-            by: slot.writers(),
-        };
-        requests.insert(id.to_owned(), request);
+        if !noted.0.is_empty() && !faults.is_full() {
+            faults.requests.entry(id.to_owned()).or_default().append(&mut noted.0);
+        }
     }
     requests
+}
+
+/// The request under one id, if it is one.
+pub(crate) fn request(id: &str, slot: Slot<'_>, faults: &mut Faults) -> Option<Request> {
+    if !slot.is_map() {
+        faults.note(|| format!("requests[{id:?}] is not a map"));
+        return None;
+    }
+    let kind = request_kind(slot).unwrap_or_else(|| {
+        faults.note(|| format!("requests[{id:?}] is not understood"));
+        RequestKind::Unknown { name: slot.field("kind").text().unwrap_or_default().to_owned() }
+    });
+    Some(Request {
+        id: id.to_owned(),
+        kind,
+        author: slot.field("by").word(),
+        at: slot.field("at").time(),
+        by: slot.writers(),
+    })
 }
 
 fn request_kind(slot: Slot<'_>) -> Option<RequestKind> {

@@ -3,27 +3,82 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::conversation::{
-    Content, Conversation, Reason, ShownCallState, ShownMessage, ShownPart, ShownTurn, Status, Totals, TurnState,
-    Waiting, Writers,
+    Content, Conversation, Difference, Reason, ShownCallState, ShownMessage, ShownPart, ShownTurn, Status, Totals,
+    TurnState, Waiting, Writers,
 };
+use super::live::Stamps;
 use super::model::{CallState, Message, PartKind, Run, RunError, RunState, Usage};
 use super::outline::Outline;
 use super::rules::{Rule, off};
 use super::text::{self, Call, Calls, Segment};
 use super::trust::{self, Verdict};
-use super::work::{self, WorkKind};
-use crate::ids::{Micros, Timestamp};
+use super::work::{self, MustEnd, WorkKind};
+use crate::ids::{Epoch, Micros, Timestamp};
+
+/// A conversation, with what its pieces were made from: where nothing of that has changed, a piece stays as it is.
+#[derive(Debug, Default)]
+pub(crate) struct Kept {
+    /// The conversation as of the last [`update`].
+    pub conversation: Conversation,
+    /// One an entry of its turns.
+    runs: Vec<Rendered>,
+    /// What its queued messages were made from.
+    queued: Vec<Vec<u64>>,
+}
+
+/// What a shown run looks like.
+#[derive(Debug)]
+struct Rendered {
+    turn: String,
+    epoch: Epoch,
+    /// All that its messages were made from.
+    from: Vec<u64>,
+    /// How many messages it gives, its questions among them.
+    messages: usize,
+    calls: Vec<Asking>,
+    facts: TurnFacts,
+}
+
+/// A call, as a permission for later ones names it.
+#[derive(Debug)]
+struct Asking {
+    id: String,
+    tool: String,
+    digest: String,
+}
+
+/// What a turn looks like, besides its run.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct TurnFacts {
+    sum: Sum,
+    state: TurnState,
+    must_end: Option<MustEnd>,
+}
 
 /// The conversation of an outline.
 pub(crate) fn conversation(outline: &Outline<'_>, writers: &Writers, now: Timestamp) -> Conversation {
+    let mut kept = Kept::default();
+    update(&mut kept, outline, None, writers, now);
+    kept.conversation
+}
+
+/// Brings a conversation in line with an outline of the same session. `stamps`: versions of what the outline is of;
+/// without them nothing that is kept counts. What differs from before.
+pub(crate) fn update(
+    kept: &mut Kept,
+    outline: &Outline<'_>,
+    stamps: Option<&Stamps>,
+    writers: &Writers,
+    now: Timestamp,
+) -> Difference {
     let (turn_sums, totals) = sums(outline, writers, now);
-    let mut messages = Vec::new();
-    let mut turns = Vec::new();
+    let Kept { conversation, runs, queued } = kept;
+    let mut difference = Difference { all: stamps.is_none(), ..Difference::default() };
     let mut allowed_tools = BTreeSet::new();
-    for &index in &outline.shown {
+    let mut from = Vec::new();
+    let mut at = 0;
+    for (n, &index) in outline.shown.iter().enumerate() {
         let run = outline.run(index);
-        let asked = run.answers.iter().filter_map(|id| outline.visible(id));
-        messages.extend(asked.map(|message| person(outline, message, Some(run))));
         let own_text;
         let text = if outline.front == Some(index) {
             &outline.front_text
@@ -31,38 +86,143 @@ pub(crate) fn conversation(outline: &Outline<'_>, writers: &Writers, now: Timest
             own_text = text::text(outline, index);
             &own_text
         };
-        let calls = Calls::of(text);
-        if outline.allows_for_session() {
-            let allowed = calls.list.iter().filter(|call| outline.allowed_for_session(call));
-            allowed_tools.extend(allowed.map(|call| call.first.name.clone()));
+        from.clear();
+        if let Some(stamps) = stamps {
+            versions(outline, index, text, stamps, &mut from);
         }
-        messages.extend(answer(outline, index, text, &calls));
-        turns.push(turn(outline, index, turn_sums.get(run.turn.as_str()).copied().unwrap_or_default()));
+        let facts = turn_facts(outline, index, turn_sums.get(run.turn.as_str()).copied().unwrap_or_default());
+        let known = runs.get(n).filter(|_| stamps.is_some());
+        let same_run = known.is_some_and(|known| known.epoch == run.epoch && known.turn == run.turn);
+        let same = same_run && known.is_some_and(|known| known.from == from);
+        if !same {
+            if !same_run && n < runs.len() {
+                // Another run stands here: nothing that follows is where it was.
+                difference.order = true;
+                difference.cut(&mut conversation.messages, at);
+                conversation.turns.truncate(n);
+                runs.truncate(n);
+            }
+            let calls = Calls::of(text);
+            let asked = run.answers.iter().filter_map(|id| outline.visible(id));
+            let mut messages: Vec<_> = asked.map(|message| person(outline, message, Some(run))).collect();
+            messages.extend(answer(outline, index, text, &calls));
+            let rendered = Rendered {
+                turn: run.turn.clone(),
+                epoch: run.epoch,
+                from: from.clone(),
+                messages: messages.len(),
+                calls: calls.list.iter().map(asking).collect(),
+                facts,
+            };
+            let known = runs.get(n).map_or(0, |known| known.messages);
+            difference.replace(&mut conversation.messages, at..at + known, messages);
+            match runs.get_mut(n) {
+                Some(known) => *known = rendered,
+                None => runs.push(rendered),
+            }
+        }
+        if !same || runs[n].facts != facts {
+            runs[n].facts = facts;
+            difference.turns.insert(run.turn.clone());
+            let shown = turn(outline, index, facts);
+            match conversation.turns.get_mut(n) {
+                Some(known) => *known = shown,
+                None => conversation.turns.push(shown),
+            }
+        }
+        if outline.allows_for_session() {
+            let allowed = runs[n].calls.iter().filter(|call| outline.allowed_for_session(&call.id, &call.digest));
+            allowed_tools.extend(allowed.map(|call| call.tool.clone()));
+        }
+        at += runs[n].messages;
     }
+    difference.cut(&mut conversation.messages, at);
+    difference.order |= conversation.turns.len() > outline.shown.len();
+    conversation.turns.truncate(outline.shown.len());
+    runs.truncate(outline.shown.len());
+    update_queue(conversation, queued, outline, stamps, &mut difference);
+
     let work = work::due(outline, writers);
     let (status, reason) = status(outline);
     let mut titles: Vec<_> = outline.session.auto_names.iter().rev().collect();
     if off(Rule::HighestTitle) {
         titles.reverse();
     }
-    Conversation {
-        messages,
-        queued: outline.queued.iter().map(|&index| person(outline, &outline.session.messages[index], None)).collect(),
-        waiting: waiting(outline, work.as_ref().map(|work| work.kind), status),
-        turns,
-        front: outline.front.map(|front| outline.run(front).key()),
-        stops: outline.stops.clone(),
-        status,
-        reason,
-        totals,
-        auto_title: titles
-            .into_iter()
-            .filter(|name| trust::title(name, outline.session, writers) != Verdict::Void)
-            .map(|name| name.title.clone())
-            .next(),
-        decisions: outline.decisions.clone(),
-        allowed_tools,
-        work,
+    let waiting = waiting(outline, work.as_ref().map(|work| work.kind), status);
+    let front = outline.front.map(|front| outline.run(front).key());
+    let title = titles.into_iter().find(|name| trust::title(name, outline.session, writers) != Verdict::Void);
+    let head = &mut difference.head;
+    set(&mut conversation.waiting, waiting, head);
+    set(&mut conversation.front, front, head);
+    set(&mut conversation.stops, outline.stops.clone(), head);
+    set(&mut conversation.status, status, head);
+    set(&mut conversation.reason, reason, head);
+    set(&mut conversation.totals, totals, head);
+    set(&mut conversation.auto_title, title.map(|name| name.title.clone()), head);
+    set(&mut conversation.decisions, outline.decisions.clone(), head);
+    set(&mut conversation.allowed_tools, allowed_tools, head);
+    set(&mut conversation.work, work, head);
+    difference
+}
+
+fn set<T: PartialEq>(field: &mut T, value: T, changed: &mut bool) {
+    if *field != value {
+        *field = value;
+        *changed = true;
+    }
+}
+
+/// Everything that the messages of a shown run are made from, as numbers.
+fn versions(outline: &Outline<'_>, index: usize, text: &[Segment<'_>], stamps: &Stamps, from: &mut Vec<u64>) {
+    let run = outline.run(index);
+    let flags = [outline.front == Some(index), outline.lives(index), outline.verified(index)];
+    from.extend([stamps.run(&run.turn, run.epoch), outline.value(index) as u64]);
+    from.push(flags.into_iter().fold(0, |all, flag| all << 1 | u64::from(flag)));
+    for id in run.answers.iter().filter(|id| outline.visible(id).is_some()) {
+        from.extend(outline.message_index(id).map(|at| stamps.message(at)));
+        omitted(outline, id, from);
+    }
+    from.push(END);
+    for segment in text {
+        let (part, bytes) = segment.cut.unwrap_or((u64::MAX, u64::MAX));
+        from.extend([stamps.message(segment.at), part, bytes, u64::from(outline.verified(segment.run))]);
+        omitted(outline, &segment.message.id, from);
+    }
+}
+
+/// No stamp, and no index: something ends here.
+const END: u64 = u64::MAX;
+
+fn omitted(outline: &Outline<'_>, message: &str, from: &mut Vec<u64>) {
+    if let Some(parts) = outline.omitted(message) {
+        from.extend(parts);
+        from.push(END);
+    }
+}
+
+fn update_queue(
+    conversation: &mut Conversation,
+    known: &mut Vec<Vec<u64>>,
+    outline: &Outline<'_>,
+    stamps: Option<&Stamps>,
+    difference: &mut Difference,
+) {
+    let version = |&index: &usize| {
+        let mut from = vec![stamps.map_or(END, |stamps| stamps.message(index))];
+        omitted(outline, &outline.session.messages[index].id, &mut from);
+        from
+    };
+    let versions: Vec<Vec<u64>> = outline.queued.iter().map(version).collect();
+    let same = match stamps {
+        Some(_) => versions.iter().zip(&*known).take_while(|(now, known)| now == known).count(),
+        None => 0,
+    };
+    let end = conversation.queued.len();
+    if same < versions.len() || same < end {
+        let fresh = outline.queued[same..].iter().map(|&index| &outline.session.messages[index]);
+        let fresh = fresh.map(|message| person(outline, message, None)).collect();
+        difference.replace(&mut conversation.queued, same..end, fresh);
+        *known = versions;
     }
 }
 
@@ -84,6 +244,14 @@ fn person(outline: &Outline<'_>, message: &Message, answered_by: Option<&Run>) -
         epoch: None,
         unverified: false,
         parts: parts.collect(),
+    }
+}
+
+fn asking(call: &Call<'_>) -> Asking {
+    Asking {
+        id: call.first.id.clone(),
+        tool: call.first.name.clone(),
+        digest: text::call_digest(&call.first.name, call.input),
     }
 }
 
@@ -176,7 +344,7 @@ fn call_state(outline: &Outline<'_>, run: usize, call: &Call<'_>) -> ShownCallSt
 }
 
 /// What some runs used and cost.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 struct Sum {
     usage: Usage,
     micros: u64,
@@ -240,8 +408,7 @@ fn sums<'a>(outline: &Outline<'a>, writers: &Writers, now: Timestamp) -> (HashMa
     (turns, totals)
 }
 
-fn turn(outline: &Outline<'_>, index: usize, sum: Sum) -> ShownTurn {
-    let run = outline.run(index);
+fn turn_facts(outline: &Outline<'_>, index: usize, sum: Sum) -> TurnFacts {
     let state = match outline.state(index) {
         RunState::Streaming if outline.lives(index) => TurnState::Streaming,
         RunState::Streaming if outline.pauses(index).next().is_some() => TurnState::Paused,
@@ -250,6 +417,11 @@ fn turn(outline: &Outline<'_>, index: usize, sum: Sum) -> ShownTurn {
         RunState::Completed => TurnState::Completed,
         RunState::Failed => TurnState::Failed,
     };
+    TurnFacts { sum, state, must_end: work::end_of(outline, index) }
+}
+
+fn turn(outline: &Outline<'_>, index: usize, TurnFacts { sum, state, must_end }: TurnFacts) -> ShownTurn {
+    let run = outline.run(index);
     ShownTurn {
         id: run.turn.clone(),
         run: run.key(),
@@ -264,7 +436,7 @@ fn turn(outline: &Outline<'_>, index: usize, sum: Sum) -> ShownTurn {
         started_at: sum.started_at,
         ended_at: run.ended_at,
         inherited: run.inherited,
-        must_end: work::end_of(outline, index),
+        must_end,
     }
 }
 

@@ -15,10 +15,12 @@ use crate::ids::Epoch;
 pub(crate) struct Segment<'a> {
     /// The message.
     pub message: &'a Message,
+    /// Its index in the session.
+    pub at: usize,
     /// Index of the run that wrote it, in the outline.
     pub run: usize,
     /// Of its last shown part: the index, and how many bytes of it are shown; `None`: all of it.
-    cut: Option<(u64, u64)>,
+    pub cut: Option<(u64, u64)>,
 }
 
 impl<'a> Segment<'a> {
@@ -55,6 +57,7 @@ pub(crate) fn text<'a>(outline: &Outline<'a>, run: usize) -> Vec<Segment<'a>> {
         let own = outline.own(at).iter().rev().skip_while(|&&index| limit.is_some_and(|(last, _)| index > last));
         segments.extend(own.map(|&index| Segment {
             message: &outline.session.messages[index],
+            at: index,
             run: at,
             cut: limit.filter(|(last, _)| index == *last).map(|(_, end)| (end.part, end.bytes)),
         }));

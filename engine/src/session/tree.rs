@@ -5,8 +5,9 @@
 //! Invariant: any document gives a tree; its depth is bounded, whatever was nested.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
+use automerge::iter::{DocItem, DocObjItem};
 use automerge::{Automerge, ObjId, ObjType, ReadDoc, ScalarValueRef, ValueRef};
 
 use crate::ids::{ActorId, Timestamp};
@@ -27,7 +28,7 @@ pub(crate) struct Node {
 #[derive(Debug)]
 pub(crate) enum Value {
     /// A map's entries by key; the values of a conflicting key are adjacent, the winner last.
-    Map(Vec<(String, Node)>),
+    Map(Vec<(Key, Node)>),
     /// A list's elements; of a conflicting element, all values, the winner last.
     List(Vec<Vec<Node>>),
     /// A scalar string or a `Text`; with everyone who wrote letters of a `Text`.
@@ -42,25 +43,193 @@ pub(crate) enum Value {
     Other,
 }
 
-/// The whole document.
+/// The whole document, in one walk over its operations: asking each container for its range takes four times as long.
 pub(crate) fn read(document: &Automerge) -> Node {
-    let value = Value::Map(map(document, &ObjId::Root, 0));
-    Node { id: ObjId::Root, value }
+    let mut walk = Walk::default();
+    walk.containers.push(Container { value: Value::Map(Vec::new()), depth: 0 });
+    walk.by_id.insert(ObjId::Root, 0);
+    let (mut last, mut container) = (None, None);
+    for DocObjItem { obj, item } in document.iter() {
+        if last.as_ref() != Some(&obj) {
+            container = walk.by_id.get(&*obj).copied();
+            last = Some(obj);
+        }
+        // One that isn't known was read already, since it is in conflict, or lies too deep.
+        if let Some(container) = container {
+            walk.take(document, container, last.as_deref().unwrap_or(&ObjId::Root), item);
+        }
+    }
+    Node { id: ObjId::Root, value: walk.root() }
 }
 
-fn map(document: &Automerge, object: &ObjId, depth: usize) -> Vec<(String, Node)> {
+/// The root, with the containers under these keys left unread.
+pub(crate) fn root_without(document: &Automerge, unread: &[&str]) -> Node {
+    let mut entries = Vec::new();
+    for item in document.map_range(ObjId::Root, ..) {
+        if unread.contains(&&*item.key) {
+            entries.push((Cow::Owned(item.key.to_string()), Node { id: item.id(), value: Value::Other }));
+        } else {
+            entries.extend(entry_at(document, &ObjId::Root, &item.key, 0));
+        }
+    }
+    Node { id: ObjId::Root, value: Value::Map(entries) }
+}
+
+/// The values of one key of a map, as they stand in the tree of the whole document; `map` is one of the root's.
+pub(crate) fn entry(document: &Automerge, map: &ObjId, key: &str) -> Vec<(Key, Node)> {
+    entry_at(document, map, key, 1)
+}
+
+fn entry_at(document: &Automerge, map: &ObjId, key: &str, depth: usize) -> Vec<(Key, Node)> {
+    let all = document.get_all(map, key).unwrap_or_default();
+    let nodes = all.into_iter().map(|(value, id)| {
+        let value = owned(document, value, &id, depth);
+        (known(key.into()), Node { id, value })
+    });
+    nodes.collect()
+}
+
+/// The values of one element of a list, likewise.
+pub(crate) fn element(document: &Automerge, list: &ObjId, index: usize) -> Vec<Node> {
+    let all = document.get_all(list, index).unwrap_or_default();
+    let nodes = all.into_iter().map(|(value, id)| {
+        let value = owned(document, value, &id, 1);
+        Node { id, value }
+    });
+    nodes.collect()
+}
+
+/// Containers that have been met, each filled as the walk comes to it: parents before their children.
+#[derive(Default)]
+struct Walk {
+    containers: Vec<Container>,
+    by_id: HashMap<ObjId, usize>,
+    /// Which container stands in which place of which other.
+    places: Vec<Place>,
+}
+
+struct Container {
+    value: Value,
+    /// Of what it holds.
+    depth: usize,
+}
+
+struct Place {
+    parent: usize,
+    slot: usize,
+    child: usize,
+}
+
+impl Walk {
+    fn take(&mut self, document: &Automerge, parent: usize, object: &ObjId, item: DocItem<'_>) {
+        let depth = self.containers[parent].depth;
+        match item {
+            DocItem::Map(item) if item.conflict => {
+                let Value::Map(entries) = &mut self.containers[parent].value else { return };
+                let key = known(item.key);
+                for (value, id) in document.get_all(object, &*key).unwrap_or_default() {
+                    let value = owned(document, value, &id, depth);
+                    entries.push((key.clone(), Node { id, value }));
+                }
+            }
+            DocItem::Map(item) => {
+                let id = item.id();
+                let value = self.value(document, parent, item.value, &id);
+                let Value::Map(entries) = &mut self.containers[parent].value else { return };
+                entries.push((known(item.key), Node { id, value }));
+            }
+            DocItem::List(item) if item.conflict => {
+                let Value::List(elements) = &mut self.containers[parent].value else { return };
+                let all = document.get_all(object, item.index).unwrap_or_default();
+                let nodes = all.into_iter().map(|(value, id)| {
+                    let value = owned(document, value, &id, depth);
+                    Node { id, value }
+                });
+                elements.push(nodes.collect());
+            }
+            DocItem::List(item) => {
+                let id = item.id();
+                let value = self.value(document, parent, item.value, &id);
+                let Value::List(elements) = &mut self.containers[parent].value else { return };
+                elements.push(vec![Node { id, value }]);
+            }
+            // Texts are read whole where they are met.
+            DocItem::Text(_) => {}
+        }
+    }
+
+    /// A value that is about to stand at the end of `parent`. A container is put there when everything is read.
+    fn value(&mut self, document: &Automerge, parent: usize, value: ValueRef<'_>, id: &ObjId) -> Value {
+        let depth = self.containers[parent].depth;
+        let empty = match value {
+            ValueRef::Object(ObjType::Map) if depth < MAX_DEPTH => Value::Map(Vec::new()),
+            ValueRef::Object(ObjType::List) if depth < MAX_DEPTH => Value::List(Vec::new()),
+            value => return borrowed(document, value, id, depth),
+        };
+        let slot = match &self.containers[parent].value {
+            Value::Map(entries) => entries.len(),
+            Value::List(elements) => elements.len(),
+            _ => 0,
+        };
+        let child = self.containers.len();
+        self.containers.push(Container { value: empty, depth: depth + 1 });
+        self.by_id.insert(id.clone(), child);
+        self.places.push(Place { parent, slot, child });
+        Value::Other
+    }
+
+    fn root(mut self) -> Value {
+        // Children are met after their parents, so that backwards each is full when it is put into its place.
+        for Place { parent, slot, child } in self.places.into_iter().rev() {
+            let value = std::mem::replace(&mut self.containers[child].value, Value::Other);
+            let node = match &mut self.containers[parent].value {
+                Value::Map(entries) => entries.get_mut(slot).map(|(_, node)| node),
+                Value::List(elements) => elements.get_mut(slot).and_then(|nodes| nodes.last_mut()),
+                _ => None,
+            };
+            if let Some(node) = node {
+                node.value = value;
+            }
+        }
+        std::mem::replace(&mut self.containers[0].value, Value::Other)
+    }
+}
+
+/// A key of a map: those of our own shapes cost no allocation.
+pub(crate) type Key = Cow<'static, str>;
+
+fn known(key: Cow<'_, str>) -> Key {
+    macro_rules! known {
+        ($($name:literal)*) => {
+            match &*key {
+                $($name => Cow::Borrowed($name),)*
+                _ => Cow::Owned(key.into_owned()),
+            }
+        };
+    }
+    known!(
+        "action" "agent" "answers" "at" "author" "blob" "by" "bytes" "cacheRead" "cacheWrite" "cacheWriteLong" "callId"
+        "chunks" "code" "content" "continues" "cost" "createdAt" "data" "digest" "endedAt" "epoch" "error" "estimated"
+        "hides" "id" "inherited" "input" "isError" "kind" "message" "micros" "mime" "model" "n" "name" "output" "over"
+        "part" "parts" "place" "preamble" "provider" "providerId" "reason" "reasoning" "reported" "request" "retryable"
+        "role" "scope" "size" "startedAt" "state" "stopReason" "summary" "target" "text" "title" "turn" "type" "usage"
+        "worker"
+    )
+}
+
+fn map(document: &Automerge, object: &ObjId, depth: usize) -> Vec<(Key, Node)> {
     let mut entries = Vec::new();
     for item in document.map_range(object, ..) {
         if item.conflict {
             let all = document.get_all(object, item.key.as_ref()).unwrap_or_default();
             for (value, id) in all {
                 let value = owned(document, value, &id, depth);
-                entries.push((item.key.to_string(), Node { id, value }));
+                entries.push((known(item.key.clone()), Node { id, value }));
             }
         } else {
             let id = item.id();
             let value = borrowed(document, item.value, &id, depth);
-            entries.push((item.key.into_owned(), Node { id, value }));
+            entries.push((known(item.key), Node { id, value }));
         }
     }
     entries
@@ -164,7 +333,7 @@ pub(crate) struct Slot<'a>(Values<'a>);
 
 #[derive(Clone, Copy)]
 enum Values<'a> {
-    Entries(&'a [(String, Node)]),
+    Entries(&'a [(Key, Node)]),
     Element(&'a [Node]),
     One(&'a Node),
 }
@@ -175,9 +344,30 @@ impl<'a> Slot<'a> {
         Self(Values::One(node))
     }
 
+    /// Of [`entry`].
+    pub(crate) fn of_entry(entries: &'a [(Key, Node)]) -> Self {
+        Self(Values::Entries(entries))
+    }
+
+    /// Of [`element`].
+    pub(crate) fn of_element(nodes: &'a [Node]) -> Self {
+        Self(Values::Element(nodes))
+    }
+
+    /// The one container that stands here, if it is of this kind; `Err`: there is something else, or more than one.
+    pub(crate) fn only(self, kind: ObjType) -> Result<Option<ObjId>, ()> {
+        let mut nodes = self.nodes();
+        match (nodes.next(), nodes.next()) {
+            (None, _) => Ok(None),
+            (Some(Node { id, value: Value::Map(_) }), None) if kind == ObjType::Map => Ok(Some(id.clone())),
+            (Some(Node { id, value: Value::List(_) }), None) if kind == ObjType::List => Ok(Some(id.clone())),
+            _ => Err(()),
+        }
+    }
+
     /// The values, the winner last.
     pub(crate) fn nodes(self) -> impl DoubleEndedIterator<Item = &'a Node> {
-        let (entries, element, one): (&[(String, Node)], &[Node], Option<&Node>) = match self.0 {
+        let (entries, element, one): (&[(Key, Node)], &[Node], Option<&Node>) = match self.0 {
             Values::Entries(entries) => (entries, &[], None),
             Values::Element(nodes) => (&[], nodes, None),
             Values::One(node) => (&[], &[], Some(node)),
@@ -220,7 +410,7 @@ impl<'a> Slot<'a> {
             while let Some((key, _)) = rest.first() {
                 let count = rest.iter().take_while(|(k, _)| k == key).count();
                 let (same, others) = rest.split_at(count);
-                all.push((key.as_str(), Slot(Values::Entries(same))));
+                all.push((&**key, Slot(Values::Entries(same))));
                 rest = others;
             }
         }
