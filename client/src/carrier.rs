@@ -7,14 +7,14 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use skein_engine::device::{Effects, Notice, RELAY};
+use skein_engine::device::{Effects, Notice, QueueWrite, RELAY};
 use skein_engine::ids::DocumentId;
 use skein_engine::storage::{Record, Storage};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::dial::Problem;
 use crate::folder::KeptCatalog;
-use crate::shared::{Event, Path, Shared};
+use crate::shared::{Event, Path, Shared, now};
 use crate::store::StoreError;
 
 /// The copy of the catalog is kept at most this often, and at the end.
@@ -38,7 +38,8 @@ pub(crate) enum Job {
 
 /// Runs until [`Job::End`].
 pub(crate) async fn run(shared: Arc<Shared>, mut jobs: mpsc::UnboundedReceiver<Job>, unsent: BTreeSet<DocumentId>) {
-    let mut carrier = Carrier { shared, kept: Instant::now(), dirty: false, failed: Vec::new(), unsent };
+    let mut carrier =
+        Carrier { shared, kept: Instant::now(), dirty: false, failed: Vec::new(), failed_queue: Vec::new(), unsent };
     let mut group = Vec::new();
     loop {
         let wait = if carrier.dirty { KEEP_EVERY } else { Duration::from_secs(3600) };
@@ -80,6 +81,8 @@ struct Carrier {
     dirty: bool,
     /// Records that could not be stored: they go first into the next group, since later ones depend on them.
     failed: Vec<Record>,
+    /// What could not be written of the queue of commands: it goes first, too.
+    failed_queue: Vec<QueueWrite>,
     /// Documents noted as unsent in the store.
     unsent: BTreeSet<DocumentId>,
 }
@@ -87,7 +90,22 @@ struct Carrier {
 impl Carrier {
     async fn carry(&mut self, mut steps: Vec<Step>) {
         let stored = self.store(steps.iter_mut().flat_map(|(effects, ..)| std::mem::take(&mut effects.store))).await;
+        let stored = match stored {
+            Ok(()) => {
+                self.store_queue(steps.iter_mut().flat_map(|(effects, ..)| std::mem::take(&mut effects.queue))).await
+            }
+            // What is done is taken out of the queue only when it is stored.
+            Err(error) => {
+                let writes = steps.iter_mut().flat_map(|(effects, ..)| std::mem::take(&mut effects.queue));
+                self.failed_queue.extend(writes);
+                Err(error)
+            }
+        };
         for (effects, connection, done) in steps {
+            self.drop_documents(&effects.drop).await;
+            for session in &effects.arrived {
+                tokio::spawn(do_waiting(self.shared.clone(), *session));
+            }
             self.send(&effects, connection);
             for document in effects.load {
                 tokio::spawn(load(self.shared.clone(), document));
@@ -125,6 +143,31 @@ impl Carrier {
         appended
     }
 
+    async fn store_queue(&mut self, writes: impl Iterator<Item = QueueWrite>) -> Result<(), StoreError> {
+        let Some(folder) = self.shared.folder.clone() else { return Ok(()) };
+        let mut group = std::mem::take(&mut self.failed_queue);
+        group.extend(writes);
+        if group.is_empty() {
+            return Ok(());
+        }
+        let writes = group.clone();
+        let written = folder.store.blocking(move |_| folder.queue.write(&writes)).await;
+        if let Err(error) = &written {
+            tracing::error!(%error, "commands that wait can't be saved on this device");
+            self.failed_queue = group;
+        }
+        written
+    }
+
+    async fn drop_documents(&self, documents: &[DocumentId]) {
+        let Some(folder) = &self.shared.folder else { return };
+        for document in documents {
+            if let Err(error) = folder.drop_document(*document).await {
+                tracing::warn!(%error, "a document can't be dropped");
+            }
+        }
+    }
+
     fn send(&self, effects: &Effects, connection: u64) {
         for (path, messages) in [(Path::Catalog, &effects.catalog), (Path::Sync, &effects.sync)] {
             for message in messages {
@@ -156,15 +199,20 @@ impl Carrier {
     async fn keep_catalog(&mut self) {
         self.kept = Instant::now();
         let Some(folder) = self.shared.folder.clone().filter(|_| std::mem::take(&mut self.dirty)) else { return };
+        let snapshots = self.shared.device().take_snapshots(now());
         let kept = {
-            let device = self.shared.device();
+            let mut device = self.shared.device();
             if !device.identity().is_some_and(|identity| identity.is_bound()) {
                 return;
             }
             let (rows, cursor) = device.catalog_rows();
-            KeptCatalog { cursor, rows, writers: device.writer_rows() }
+            KeptCatalog { cursor, rows, writers: device.writer_rows(), documents: device.kept_documents() }
         };
-        let written = tokio::task::spawn_blocking(move || folder.keep_catalog(&kept)).await;
+        let written = tokio::task::spawn_blocking(move || {
+            snapshots.iter().try_for_each(|snapshot| folder.keep_snapshot(snapshot))?;
+            folder.keep_catalog(&kept)
+        });
+        let written = written.await;
         if let Ok(Err(error)) = written {
             tracing::warn!(%error, "the list of sessions can't be kept");
         }
@@ -183,5 +231,52 @@ async fn load(shared: Arc<Shared>, document: DocumentId) {
             })
         }
     };
-    shared.step(|device, now| device.loaded(now, document, records));
+    // Another process may have written what names a blob that it has put into the outbox: looked for after the document,
+    // since it was put there before.
+    let waiting = shared.outbox.waiting().unwrap_or_else(|error| {
+        tracing::error!(%error, "what waits to be uploaded can't be read");
+        Vec::new()
+    });
+    shared.step(|device, now| {
+        let mut effects = Effects::default();
+        waiting.into_iter().for_each(|blob| effects += device.blob_waits(blob));
+        effects += device.loaded(now, document, records);
+        effects
+    });
+    shared.uploads.notify_one();
+}
+
+/// Does what waited for a document that has come, while no other process does.
+async fn do_waiting(shared: Arc<Shared>, session: DocumentId) {
+    let claimed = match shared.folder.clone() {
+        None => None,
+        Some(folder) => {
+            let store = folder.store.clone();
+            let claimed = store.blocking(move |_| {
+                let claim = folder.queue.claim()?;
+                Ok((claim, folder.queue.ids()?, folder.store.has_grown(session)))
+            });
+            match claimed.await {
+                Ok(claimed) => Some(claimed),
+                Err(error) => return tracing::error!(%error, "commands that wait can't be read"),
+            }
+        }
+    };
+    let (_claim, queued) = match claimed {
+        // What another process has written may be what waits here.
+        Some((_, _, true)) => {
+            return shared.step(|device, now| {
+                let mut effects = device.close(session);
+                effects += device.open(now, session);
+                effects
+            });
+        }
+        Some((claim, queued, false)) => (Some(claim), queued),
+        None => (None, shared.device().all_waiting_commands().map(|entry| entry.id.clone()).collect()),
+    };
+    let done = shared.step_with(|device, now| Ok::<_, StoreError>(((), device.do_waiting(now, session, &queued))));
+    if let Ok(((), durable)) = done {
+        // The claim is held until another process would find it done.
+        let _ = durable.await;
+    }
 }

@@ -66,6 +66,12 @@ impl Address {
         Ok(Self { base: format!("{scheme}://{rest}") })
     }
 
+    /// The same over HTTP, without a last slash.
+    pub(crate) fn http(&self) -> String {
+        // "ws" becomes "http", "wss" "https".
+        format!("http{}", self.base.strip_prefix("ws").unwrap_or_default())
+    }
+
     /// As a person would write it.
     fn shown(&self) -> &str {
         self.base.split_once("://").map_or(self.base.as_str(), |(_, rest)| rest)
@@ -143,7 +149,9 @@ mod tests {
             ("ws://127.0.0.1:7700", "ws://127.0.0.1:7700"),
             ("127.0.0.1:7700", "ws://127.0.0.1:7700"),
         ] {
-            assert_eq!(Address::parse(given).expect("an address").base, base);
+            let address = Address::parse(given).expect("an address");
+            assert_eq!(address.base, base);
+            assert_eq!(address.http().replacen("http", "ws", 1), base);
         }
         assert!(Address::parse("ftp://x").is_err() && Address::parse("http://").is_err());
     }

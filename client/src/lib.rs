@@ -3,15 +3,19 @@
 //!
 //! In order of reading: this file (what callers use), [`shared`] (what the tasks share), [`carrier`] (effects → store,
 //! sockets, watchers), [`connection`] and [`dial`] (the link to the relay), [`folder`], [`store`] and [`log`] (what is
-//! kept on disk).
+//! kept on disk), [`queue`] (commands that wait), [`blobs`] on [`outbox`], [`gc`] (making room).
 //!
 //! Invariant: nothing here decides anything about sessions, and what [`Client::act`] has returned is on the disk.
 
+mod blobs;
 mod carrier;
 mod connection;
 mod dial;
 mod folder;
+mod gc;
 mod log;
+mod outbox;
+mod queue;
 mod shared;
 mod store;
 
@@ -20,19 +24,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_engine::device::{Device, DeviceConfig, DeviceError, Effects, Keeps, Notice, UNBOUND};
+use skein_engine::blob::BlobId;
+use skein_engine::device::{
+    Device, DeviceConfig, DeviceError, Effects, Keeps, KeptDocument, Notice, UNBOUND, WaitingCommand,
+};
 use skein_engine::ids::{DocumentId, PeerId, Timestamp, random_id};
+use skein_engine::session::snapshot::Snapshot;
 use skein_engine::wire::catalog::Welcome;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use crate::blobs::Remote;
 use crate::carrier::Job;
 use crate::connection::Target;
 use crate::dial::Address;
-use crate::folder::Folder;
+use crate::folder::{Folder, KeptCatalog};
 use crate::shared::Shared;
 
 pub use dial::Problem;
+pub use gc::Collected;
 pub use shared::{Event, Link};
 pub use store::{FileStore, StoreError};
 
@@ -60,6 +70,9 @@ pub enum ClientError {
     /// The disk says no. The change stands in memory, and is stored with the next one if that works again.
     #[error("not saved on this device: {0}")]
     Store(#[from] StoreError),
+    /// A blob above 64 MiB.
+    #[error("a file may have 64 MiB")]
+    TooLarge,
     /// No connection, with the cause.
     #[error("{0}")]
     Relay(Problem),
@@ -88,32 +101,38 @@ impl Client {
     /// Opens the replica and begins to connect.
     pub async fn open(config: ClientConfig) -> Result<Self, ClientError> {
         let address = Address::parse(&config.relay).map_err(ClientError::Relay)?;
-        let (folder, unsent, stored) = match config.data.clone() {
-            None => (None, Vec::new(), Vec::new()),
+        let (folder, left) = match config.data.clone() {
+            None => (None, Left::default()),
             Some(path) => {
                 let opened = tokio::task::spawn_blocking(move || {
                     let folder = Folder::open(&path)?;
-                    let (unsent, stored) = (folder.store.unsent()?, folder.store.stored()?);
-                    Ok::<_, StoreError>((folder, unsent, stored))
+                    let left = Left::read(&folder)?;
+                    Ok::<_, StoreError>((folder, left))
                 });
-                let (folder, unsent, stored) = opened.await.map_err(|_| ClientError::Closing)??;
-                (Some(folder), unsent, stored)
+                let (folder, left) = opened.await.map_err(|_| ClientError::Closing)??;
+                (Some(folder), left)
             }
         };
+        let Left { unsent, stored, waiting, blobs, kept, documents } = left;
         // A replica that has never met a relay is its own until it does; without a folder there is nothing to be kept.
         let identity = folder.as_ref().map(|folder| folder.identity().unwrap_or_else(|| Welcome::unbound(UNBOUND)));
-        let kept = folder.as_ref().map(Folder::catalog).unwrap_or_default();
         let device = Device::new(DeviceConfig { peer: PeerId::from(random_id()), identity, keeps: config.keeps });
 
         let (jobs, queue) = mpsc::unbounded_channel();
-        let shared = Arc::new(Shared::new(device, folder, jobs));
+        let target = Target { address, token: config.token };
+        let remote = (!config.offline).then(|| Remote::new(&target).map(Arc::new));
+        let shared = Arc::new(Shared::new(device, folder, remote, jobs));
         let mut tasks = vec![tokio::spawn(carrier::run(shared.clone(), queue, BTreeSet::from_iter(unsent.clone())))];
         shared.step(|device, now| {
             for (document, rows) in kept.writers {
                 device.restore_writers(document, rows);
             }
             let listed: BTreeSet<DocumentId> = kept.rows.iter().map(|row| row.document).collect();
-            let mut effects = device.restore_catalog(kept.rows, kept.cursor);
+            let mut effects = Effects::default();
+            blobs.into_iter().for_each(|blob| effects += device.blob_waits(blob));
+            device.restore_kept(documents);
+            effects += device.restore_catalog(kept.rows, kept.cursor);
+            effects += device.restore_queue(waiting);
             // What is unsent shows in every list, and is sent as soon as there is a link. What the copy of the catalog
             // doesn't list would show nowhere otherwise.
             let unlisted = stored.into_iter().filter(|document| !listed.contains(document));
@@ -126,7 +145,7 @@ impl Client {
         tasks.push(tokio::spawn(async move { wakes.wakes().await }));
         if !config.offline {
             shared.link.send_replace(Link::Connecting);
-            let target = Target { address, token: config.token };
+            tasks.push(tokio::spawn(blobs::upload(shared.clone())));
             tasks.push(tokio::spawn(connection::run(shared.clone(), target)));
         }
         Ok(Self { shared, _tasks: Arc::new(Tasks(tasks)) })
@@ -202,6 +221,11 @@ impl Client {
         tokio::time::timeout(within, looking).await.ok().flatten()
     }
 
+    /// The end of a session's conversation as it was kept last, to be painted while the session is being opened.
+    pub fn snapshot(&self, session: DocumentId) -> Option<Snapshot> {
+        self.shared.folder.as_ref()?.snapshot(session)
+    }
+
     /// Whether another process has appended to a document since it was read here.
     pub fn has_grown(&self, document: DocumentId) -> bool {
         self.shared.folder.as_ref().is_some_and(|folder| folder.store.has_grown(document))
@@ -214,6 +238,31 @@ impl Client {
             // The carrier ends either way.
             let _ = ended.await;
         }
+    }
+}
+
+/// What an earlier start, or another process, has left in the folder.
+#[derive(Default)]
+struct Left {
+    unsent: Vec<DocumentId>,
+    stored: Vec<DocumentId>,
+    waiting: Vec<WaitingCommand>,
+    blobs: Vec<BlobId>,
+    kept: KeptCatalog,
+    documents: Vec<KeptDocument>,
+}
+
+impl Left {
+    fn read(folder: &Folder) -> Result<Self, StoreError> {
+        let mut kept = folder.catalog();
+        Ok(Self {
+            unsent: folder.store.unsent()?,
+            stored: folder.store.stored()?,
+            waiting: folder.queue.entries()?,
+            blobs: folder.outbox.waiting()?,
+            documents: folder.kept(std::mem::take(&mut kept.documents))?,
+            kept,
+        })
     }
 }
 

@@ -1,19 +1,41 @@
 //! The bytes of a document's file: records one behind the other, each with a mark, its length and a checksum. Bytes in,
-//! records and the end of what is whole out.
+//! records and the end of what is whole out. A file that was compacted begins with its generation, and its records leave
+//! out what the change says itself.
 //!
 //! Invariant: what was cut short or has changed on the disk is never taken for a record, and what is whole behind it
 //! still is one.
 
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
-use skein_engine::ids::{ActorId, ChangeHash, DocumentId, Principal, Scope};
+use skein_engine::graph::change::ParsedChange;
+use skein_engine::ids::{ActorId, ChangeHash, DocumentId, Principal, Scope, random_bytes};
 use skein_engine::storage::Record;
 use skein_engine::wire::cbor;
 
 /// Begins every record, so that reading can go on behind a damaged one.
 const MARK: [u8; 4] = *b"SKN1";
+/// Begins a record of a compacted file.
+const COMPACT_MARK: [u8; 4] = *b"SKC1";
+/// Begins a compacted file.
+const GENERATION_MARK: [u8; 4] = *b"SKG1";
+/// Bytes of the beginning of a compacted file.
+pub(crate) const GENERATION_BYTES: u64 = 20;
 /// Mark, length (u32, little-endian), CRC-32 of what follows (u32, little-endian).
 const HEADER: usize = 12;
+
+/// Tells a compacted file from all others that have stood in its place.
+pub(crate) type Generation = [u8; 16];
+
+/// The generation of a file, if it was compacted.
+pub(crate) fn generation(file: &mut File) -> io::Result<Option<Generation>> {
+    let mut start = Vec::new();
+    file.seek(SeekFrom::Start(0))?;
+    file.take(GENERATION_BYTES).read_to_end(&mut start)?;
+    Ok(start.strip_prefix(&GENERATION_MARK).and_then(|rest| rest.try_into().ok()))
+}
 
 /// A record as it lies in the file. Document and scope are the file's.
 #[derive(Serialize, Deserialize)]
@@ -26,6 +48,21 @@ struct Stored {
     change: Bytes,
 }
 
+/// The same in a compacted file.
+#[derive(Serialize, Deserialize)]
+struct Compact(String, Bytes);
+
+/// The bytes of a whole file with these records.
+pub(crate) fn compact(records: &[Record]) -> Vec<u8> {
+    let mut file = GENERATION_MARK.to_vec();
+    file.extend_from_slice(&random_bytes::<16>());
+    for record in records {
+        let body = cbor::encode(&Compact(record.received_from.as_str().to_owned(), record.bytes.clone()));
+        frame(COMPACT_MARK, &body, &mut file);
+    }
+    file
+}
+
 /// Appends a record to `file`.
 pub(crate) fn encode(record: &Record, file: &mut Vec<u8>) {
     let stored = Stored {
@@ -36,12 +73,15 @@ pub(crate) fn encode(record: &Record, file: &mut Vec<u8>) {
         from: record.received_from.as_str().to_owned(),
         change: record.bytes.clone(),
     };
-    let body = cbor::encode(&stored);
+    frame(MARK, &cbor::encode(&stored), file);
+}
+
+fn frame(mark: [u8; 4], body: &[u8], file: &mut Vec<u8>) {
     let length = u32::try_from(body.len()).expect("a change is far below 4 GiB: messages are at most 64 MiB");
-    file.extend_from_slice(&MARK);
+    file.extend_from_slice(&mark);
     file.extend_from_slice(&length.to_le_bytes());
-    file.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
-    file.extend_from_slice(&body);
+    file.extend_from_slice(&crc32fast::hash(body).to_le_bytes());
+    file.extend_from_slice(body);
 }
 
 /// What is whole in a piece of a file.
@@ -65,10 +105,12 @@ pub(crate) fn scan(bytes: &[u8], scope: &Scope, document: DocumentId) -> Scanned
                 scanned.whole = at;
                 scanned.records.push(record);
             }
-            None => match bytes[at + 1..].windows(MARK.len()).position(|window| window == MARK) {
-                Some(skipped) => at += 1 + skipped,
-                None => break,
-            },
+            None => {
+                match bytes[at + 1..].windows(MARK.len()).position(|window| window == MARK || window == COMPACT_MARK) {
+                    Some(skipped) => at += 1 + skipped,
+                    None => break,
+                }
+            }
         }
     }
     scanned
@@ -79,7 +121,13 @@ fn record(bytes: &[u8], scope: &Scope, document: DocumentId) -> Option<(Record, 
     let (header, rest) = bytes.split_at_checked(HEADER)?;
     let length = u32::from_le_bytes(header[4..8].try_into().ok()?) as usize;
     let checksum = u32::from_le_bytes(header[8..12].try_into().ok()?);
-    let body = rest.get(..length).filter(|body| header[..4] == MARK && crc32fast::hash(body) == checksum)?;
+    let body = rest.get(..length).filter(|body| crc32fast::hash(body) == checksum)?;
+    if header[..4] == COMPACT_MARK {
+        return Some((compacted(body, scope, document)?, HEADER + length));
+    }
+    if header[..4] != MARK {
+        return None;
+    }
     let stored: Stored = cbor::decode(body).ok()?;
     let hash = |bytes: &Bytes| ChangeHash::try_from(bytes.as_ref()).ok();
     let record = Record {
@@ -93,4 +141,19 @@ fn record(bytes: &[u8], scope: &Scope, document: DocumentId) -> Option<(Record, 
         bytes: stored.change,
     };
     Some((record, HEADER + length))
+}
+
+fn compacted(body: &[u8], scope: &Scope, document: DocumentId) -> Option<Record> {
+    let Compact(from, bytes) = cbor::decode(body).ok()?;
+    let change = ParsedChange::parse(bytes).ok()?;
+    Some(Record {
+        scope: scope.clone(),
+        document,
+        hash: change.hash,
+        deps: change.deps,
+        actor: change.actor,
+        seq: change.seq,
+        received_from: Principal::from(from),
+        bytes: change.bytes,
+    })
 }

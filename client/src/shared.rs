@@ -3,17 +3,19 @@
 //! Invariant: effects enter the queue under the device's lock, so in the order in which they arose; the lock is never
 //! held across an await.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use skein_engine::device::{Device, Effects, Notice};
 use skein_engine::ids::Timestamp;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
+use crate::blobs::Remote;
 use crate::carrier::Job;
 use crate::dial::Problem;
 use crate::folder::Folder;
+use crate::outbox::Outbox;
 use crate::store::StoreError;
 
 /// More bytes than this waiting for one socket: the relay doesn't take them, the connection is given up.
@@ -54,7 +56,7 @@ pub(crate) struct Connection {
     pub(crate) sync: mpsc::UnboundedSender<Bytes>,
     pub(crate) catalog: mpsc::UnboundedSender<Bytes>,
     /// Bytes in both queues.
-    pub(crate) waiting: std::sync::Arc<std::sync::atomic::AtomicUsize>,
+    pub(crate) waiting: Arc<std::sync::atomic::AtomicUsize>,
     pub(crate) hang_up: Option<oneshot::Sender<Problem>>,
 }
 
@@ -76,12 +78,25 @@ pub(crate) struct Shared {
     /// Number of the last connection that began. Written under the device's lock.
     number: std::sync::atomic::AtomicU64,
     pub(crate) folder: Option<Folder>,
+    pub(crate) outbox: Outbox,
+    /// The relay's blobs; `None`: offline by choice.
+    pub(crate) remote: Option<Result<Arc<Remote>, Problem>>,
+    /// Told when something new waits in the outbox.
+    pub(crate) uploads: Notify,
     wake: watch::Sender<Option<Timestamp>>,
 }
 
 impl Shared {
-    pub(crate) fn new(device: Device, folder: Option<Folder>, jobs: mpsc::UnboundedSender<Job>) -> Self {
+    pub(crate) fn new(
+        device: Device,
+        folder: Option<Folder>,
+        remote: Option<Result<Arc<Remote>, Problem>>,
+        jobs: mpsc::UnboundedSender<Job>,
+    ) -> Self {
         Self {
+            outbox: folder.as_ref().map_or_else(Outbox::in_memory, |folder| folder.outbox.clone()),
+            remote,
+            uploads: Notify::new(),
             device: Mutex::new(device),
             jobs,
             events: broadcast::Sender::new(8192),

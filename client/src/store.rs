@@ -1,5 +1,6 @@
 //! The store of a native replica: one append-only file a document, in a folder that several commands of one user share.
-//! A file is locked while it is written or read, and no longer.
+//! A file is locked while it is written or read, and no longer. Whoever does so shares a lock of the whole store, which
+//! [`crate::gc`] takes for itself alone to put one file in the place of another.
 //!
 //! Invariant: on return of [`Storage::append`] the records are on the disk, each once, also when another process has
 //! appended meanwhile; a record cut short by a crash is cut off before anything is written behind it. What this device
@@ -10,6 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use skein_engine::device::RELAY;
 use skein_engine::ids::{ChangeHash, DocumentId, Scope, random_id};
@@ -40,9 +42,10 @@ pub struct FileStore {
 }
 
 #[derive(Debug)]
-struct Inner {
-    documents: PathBuf,
+pub(crate) struct Inner {
+    pub(crate) documents: PathBuf,
     unsent: PathBuf,
+    lock: PathBuf,
     /// Ends the names of this process's own notes of what is unsent.
     process: String,
     files: Mutex<BTreeMap<DocumentId, Known>>,
@@ -51,6 +54,8 @@ struct Inner {
 /// What this process knows of a file.
 #[derive(Debug, Default)]
 struct Known {
+    /// Which of the files that have stood at this place was read: compacting one puts another there.
+    generation: Option<log::Generation>,
     /// Up to where it was read.
     read: u64,
     hashes: HashSet<ChangeHash>,
@@ -65,7 +70,9 @@ impl FileStore {
         for folder in [&documents, &unsent] {
             fs::create_dir_all(folder).map_err(StoreError::at(folder))?;
         }
-        let inner = Inner { documents, unsent, process: random_id(), files: Mutex::default() };
+        let lock = folder.join("lock");
+        let inner = Inner { documents, unsent, lock, process: random_id(), files: Mutex::default() };
+        inner.remove_halves()?;
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -92,7 +99,18 @@ impl FileStore {
         fs::metadata(self.inner.path(document)).is_ok_and(|file| file.len() > read)
     }
 
-    async fn blocking<T: Send + 'static>(
+    /// The documents that are here, with the bytes of their files and when they were last written.
+    pub(crate) fn files(&self) -> Result<Vec<(DocumentId, u64, SystemTime)>, StoreError> {
+        let mut files = Vec::new();
+        for document in names(&self.inner.documents)? {
+            if let Ok(file) = fs::metadata(self.inner.path(document)) {
+                files.push((document, file.len(), file.modified().unwrap_or(SystemTime::UNIX_EPOCH)));
+            }
+        }
+        Ok(files)
+    }
+
+    pub(crate) async fn blocking<T: Send + 'static>(
         &self,
         run: impl FnOnce(&Inner) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
@@ -127,15 +145,7 @@ impl Storage for FileStore {
     }
 
     async fn delete(&self, _scope: &Scope, document: DocumentId) -> Result<(), StoreError> {
-        self.blocking(move |inner| {
-            let path = inner.path(document);
-            inner.files().remove(&document);
-            match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::at(&path)(error)),
-                _ => sync_folder(&inner.documents),
-            }
-        })
-        .await
+        self.blocking(move |inner| inner.drop_document(document).map(drop)).await
     }
 }
 
@@ -145,11 +155,61 @@ impl Inner {
         self.files.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn path(&self, document: DocumentId) -> PathBuf {
+    pub(crate) fn path(&self, document: DocumentId) -> PathBuf {
         self.documents.join(format!("{document}.log"))
     }
 
+    /// While this is held, no file is put in the place of another.
+    fn shared(&self) -> Result<File, StoreError> {
+        let file = self.lock_file()?;
+        file.lock_shared().map_err(StoreError::at(&self.lock))?;
+        Ok(file)
+    }
+
+    /// While this is held, nobody reads or writes.
+    pub(crate) fn alone(&self) -> Result<File, StoreError> {
+        let file = self.lock_file()?;
+        file.lock().map_err(StoreError::at(&self.lock))?;
+        Ok(file)
+    }
+
+    fn lock_file(&self) -> Result<File, StoreError> {
+        let options = OpenOptions::new().write(true).create(true).truncate(false).open(&self.lock);
+        options.map_err(StoreError::at(&self.lock))
+    }
+
+    /// Removes what a crash has left of files that were to take the place of others.
+    fn remove_halves(&self) -> Result<(), StoreError> {
+        let halves = || {
+            let entries = fs::read_dir(&self.documents).map_err(StoreError::at(&self.documents))?;
+            let paths = entries.filter_map(|entry| entry.ok().map(|entry| entry.path()));
+            let is_half = |path: &PathBuf| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.'));
+            Ok::<Vec<PathBuf>, StoreError>(paths.filter(is_half).collect())
+        };
+        if halves()?.is_empty() {
+            return Ok(());
+        }
+        // Whoever is just writing one is waited for.
+        let _alone = self.alone()?;
+        halves()?.iter().try_for_each(|half| fs::remove_file(half).map_err(StoreError::at(half)))
+    }
+
+    /// Drops a document, unless something of it is noted as unsent. Whether it did; durable on return.
+    pub(crate) fn drop_document(&self, document: DocumentId) -> Result<bool, StoreError> {
+        let _alone = self.alone()?;
+        if !self.notes(document)?.is_empty() {
+            return Ok(false);
+        }
+        let path = self.path(document);
+        self.files().remove(&document);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(StoreError::at(&path)(error)),
+            _ => sync_folder(&self.documents).map(|()| true),
+        }
+    }
+
     fn append(&self, document: DocumentId, records: &[Record]) -> Result<(), StoreError> {
+        let _shared = self.shared()?;
         let path = self.path(document);
         let at = |error| StoreError::at(&path)(error);
         let is_new = !path.exists();
@@ -193,6 +253,7 @@ impl Inner {
     }
 
     fn scan(&self, scope: &Scope, document: DocumentId) -> Result<Vec<Record>, StoreError> {
+        let _shared = self.shared()?;
         let path = self.path(document);
         // Before the file: what a note stands for is written under the lock that is waited for here.
         let notes = self.notes(document)?;
@@ -212,6 +273,7 @@ impl Inner {
     }
 
     fn sent(&self, document: DocumentId) -> Result<(), StoreError> {
+        let _shared = self.shared()?;
         let path = self.path(document);
         let file = File::open(&path).map_err(StoreError::at(&path))?;
         // Nobody appends, or notes that, meanwhile.
@@ -259,9 +321,14 @@ fn read_on(
     document: DocumentId,
 ) -> Result<Vec<Record>, StoreError> {
     let at = |error| StoreError::at(path)(error);
-    if file.metadata().map_err(at)?.len() < known.read {
-        // Someone has put an older copy in its place.
+    let generation = log::generation(file).map_err(at)?;
+    if file.metadata().map_err(at)?.len() < known.read || known.generation != generation {
+        // It was compacted, or someone has put an older copy in its place.
         (known.read, known.hashes) = (0, HashSet::new());
+    }
+    known.generation = generation;
+    if known.read == 0 && known.generation.is_some() {
+        known.read = log::GENERATION_BYTES;
     }
     let mut bytes = Vec::new();
     file.seek(SeekFrom::Start(known.read)).map_err(at)?;
@@ -277,7 +344,7 @@ fn read_on(
 }
 
 /// Each record after those that it depends on, which only damage can have put out of order.
-fn in_order(records: Vec<Record>) -> Vec<Record> {
+pub(crate) fn in_order(records: Vec<Record>) -> Vec<Record> {
     let here: HashSet<ChangeHash> = records.iter().map(|record| record.hash).collect();
     let mut placed = HashSet::new();
     let mut ordered = Vec::with_capacity(records.len());
@@ -312,6 +379,6 @@ fn names(folder: &Path) -> Result<Vec<DocumentId>, StoreError> {
 }
 
 /// Makes the making and removing of files in a folder durable.
-fn sync_folder(folder: &Path) -> Result<(), StoreError> {
+pub(crate) fn sync_folder(folder: &Path) -> Result<(), StoreError> {
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(StoreError::at(folder))
 }

@@ -200,3 +200,79 @@ async fn a_folder_that_cannot_be_used_is_named_in_the_error() {
     let error = FileStore::open(&file).unwrap_err().to_string();
     assert!(error.contains("file"), "{error}");
 }
+
+#[tokio::test]
+async fn a_compacted_file_is_smaller_and_holds_the_same() {
+    let place = Place::new();
+    let mut records = records(place.document, 40, "me");
+    records[..20].iter_mut().for_each(|record| record.received_from = Principal::from(RELAY));
+    let store = place.open();
+    store.append(&records).await.unwrap();
+    let before = fs::read(place.file()).unwrap();
+    // What the disk has damaged goes; what is whole behind it stays.
+    let mut damaged = before.clone();
+    let at = before.len() / 2;
+    damaged[at] ^= 0xff;
+    fs::write(place.file(), &damaged).unwrap();
+    let left = place.scan().await;
+    assert_eq!(left.len(), 39);
+    place.open().compact(&scope(), place.document).await.unwrap();
+    assert!(fs::metadata(place.file()).unwrap().len() < before.len() as u64 * 2 / 3);
+    assert_eq!(place.scan().await, left);
+    assert_eq!(place.open().unsent().unwrap(), [place.document], "what is unsent still is");
+
+    // A process that had read the old file goes on with the new one.
+    store.append(&records).await.unwrap();
+    assert_eq!(place.scan().await.len(), 40);
+    assert_eq!(store.scan(&scope(), place.document).await.unwrap().len(), 40);
+    let compacted = fs::read(place.file()).unwrap();
+    for end in [10, 21, compacted.len() - 1] {
+        fs::write(place.file(), &compacted[..end]).unwrap();
+        assert!(place.scan().await.iter().all(|record| records.contains(record)), "torn at {end}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_appended_while_files_are_compacted_is_not_lost() {
+    let place = Place::new();
+    let records = records(place.document, 60, "me");
+    let (one, two) = (place.open(), place.open());
+    let writing = async {
+        for record in &records {
+            one.append(std::slice::from_ref(record)).await.unwrap();
+        }
+    };
+    let (document, scope) = (place.document, scope());
+    let compacting = async {
+        for _ in 0..30 {
+            two.compact(&scope, document).await.unwrap();
+        }
+    };
+    tokio::join!(writing, compacting);
+    assert_eq!(place.scan().await, records);
+    assert_eq!(one.scan(&scope, place.document).await.unwrap(), records);
+}
+
+#[tokio::test]
+async fn a_crash_in_the_middle_of_compacting_loses_nothing() {
+    let place = Place::new();
+    let records = records(place.document, 5, "me");
+    place.open().append(&records).await.unwrap();
+    let half = place.folder.path().join("documents").join(format!(".{}.half", place.document));
+    fs::write(&half, b"SKG1 and half a file").unwrap();
+    assert_eq!(place.open().documents(&scope()).await.unwrap(), [place.document]);
+    assert_eq!(place.scan().await, records);
+    assert!(!half.exists(), "it is cleared away at the next opening");
+}
+
+#[tokio::test]
+async fn what_is_unsent_is_not_deleted() {
+    let place = Place::new();
+    let store = place.open();
+    store.append(&records(place.document, 2, "me")).await.unwrap();
+    store.delete(&scope(), place.document).await.unwrap();
+    assert_eq!(place.scan().await.len(), 2);
+    store.sent(place.document).await.unwrap();
+    store.delete(&scope(), place.document).await.unwrap();
+    assert!(place.scan().await.is_empty() && !place.file().exists());
+}

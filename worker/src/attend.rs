@@ -188,14 +188,16 @@ impl Beginning {
     ) -> bool {
         let link = &context.link;
         if !matches!(work.kind, WorkKind::Name) {
-            let (hash, bytes) = self.preamble.to_blob();
+            let (_, bytes) = self.preamble.to_blob();
             // A change that names a blob is sent after the blob.
-            if let Err(why) = link.put_blob(&hash, bytes).await {
-                tracing::warn!(%session, why, "the preamble could not be stored");
-                lease.release();
-                return false;
+            match link.put_blob(bytes).await {
+                Ok(name) => self.run.preamble = Some(name),
+                Err(why) => {
+                    tracing::warn!(%session, why, "the preamble could not be stored");
+                    lease.release();
+                    return false;
+                }
             }
-            self.run.preamble = Some(hash);
         }
         self.end_at_once(work.kind);
         let prices = self.model.as_ref().ok().and_then(|model| model.rates).map(|rates| rates.json());

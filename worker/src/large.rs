@@ -2,10 +2,6 @@
 //! session with large results still opens at once. Text in; what stands in the document out, and the blob to store
 //! before the change that names it.
 
-use sha2::{Digest, Sha256};
-
-use crate::providers::prompt::hex;
-
 /// Bytes above which a piece goes to a blob (design: 32 KB).
 pub const INLINE: usize = 32 << 10;
 /// Bytes of the head, and of the tail, that stay inline.
@@ -16,8 +12,6 @@ const KEPT: usize = 4 << 10;
 pub struct Large {
     /// Head, what is left out in words, tail.
     pub inline: String,
-    /// SHA-256 of the whole, hex.
-    pub hash: String,
     /// The whole.
     pub bytes: Vec<u8>,
 }
@@ -29,7 +23,7 @@ pub fn large(text: &str) -> Option<Large> {
     }
     let (head, tail) = (text.floor_char_boundary(KEPT), text.ceil_char_boundary(text.len() - KEPT));
     let inline = format!("{}\n[… {} bytes left out here …]\n{}", &text[..head], tail - head, &text[tail..]);
-    Some(Large { inline, hash: hex(&Sha256::digest(text)), bytes: text.as_bytes().to_vec() })
+    Some(Large { inline, bytes: text.as_bytes().to_vec() })
 }
 
 #[cfg(test)]
@@ -48,6 +42,5 @@ mod tests {
         assert!(kept.inline.starts_with("beginé") && kept.inline.ends_with("éend"));
         assert!(kept.inline.len() < 3 * KEPT && kept.inline.contains("bytes left out"));
         assert_eq!(kept.bytes, text.as_bytes());
-        assert_eq!(kept.hash.len(), 64);
     }
 }

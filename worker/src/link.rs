@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use automerge::AutomergeError;
 use automerge::transaction::Transaction;
+use bytes::Bytes;
 use skein_client::{Client, Event};
 use skein_engine::device::{Device, DeviceError, Effects, Notice};
 use skein_engine::ids::{DocumentId, Epoch, Timestamp};
 use skein_engine::wire::catalog::{FromRelay, ToRelay};
 use skein_engine::wire::ephemeral::Ephemeral;
 use tokio::sync::{oneshot, watch};
-
-use crate::providers::transport::http_client;
 
 /// How long an answer of the relay is waited for.
 const ANSWER: Duration = Duration::from_secs(10);
@@ -39,9 +38,6 @@ pub struct Unanswered;
 /// See the module.
 pub struct Link {
     client: Client,
-    http: Result<reqwest::Client, String>,
-    base: String,
-    token: String,
     asks: Mutex<HashMap<u64, oneshot::Sender<FromRelay>>>,
     next: AtomicU64,
     watched: Mutex<HashMap<DocumentId, watch::Sender<Seen>>>,
@@ -52,17 +48,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Link {
-    /// Around a client of the relay at `relay_url`.
-    pub fn new(client: Client, relay_url: &str, token: &str) -> Self {
-        Self {
-            client,
-            http: http_client(|builder| builder.timeout(ANSWER)),
-            base: http_address(relay_url),
-            token: token.to_owned(),
-            asks: Mutex::default(),
-            next: AtomicU64::new(1),
-            watched: Mutex::default(),
-        }
+    /// Around a client.
+    pub fn new(client: Client) -> Self {
+        Self { client, asks: Mutex::default(), next: AtomicU64::new(1), watched: Mutex::default() }
     }
 
     /// The replica.
@@ -180,50 +168,13 @@ impl Link {
         self.client.cast(|device, _| device.broadcast(document, message));
     }
 
-    /// Stores a blob on the relay. Durable when it returns.
-    pub async fn put_blob(&self, hash: &str, bytes: Vec<u8>) -> Result<(), String> {
-        let url = format!("{}/blobs/{hash}", self.base);
-        let http = self.http.as_ref().map_err(String::clone)?;
-        let answer = http.put(url).bearer_auth(&self.token).body(bytes).send().await;
-        let answer = answer.map_err(|error| error.to_string())?;
-        if answer.status().is_success() { Ok(()) } else { Err(format!("the relay answered HTTP {}", answer.status())) }
+    /// Stores a blob on the relay, and gives its name. Durable there when it returns.
+    pub async fn put_blob(&self, bytes: Vec<u8>) -> Result<String, String> {
+        self.client.send_blob(bytes).await.map(|id| id.to_string()).map_err(|error| error.to_string())
     }
 
     /// A blob of the relay, if it has it and can be reached.
-    pub async fn get_blob(&self, hash: &str) -> Option<Vec<u8>> {
-        let url = format!("{}/blobs/{hash}", self.base);
-        let answer = self.http.as_ref().ok()?.get(url).bearer_auth(&self.token).send().await.ok()?;
-        if !answer.status().is_success() {
-            return None;
-        }
-        Some(answer.bytes().await.ok()?.to_vec())
-    }
-}
-
-/// The address of the relay's HTTP endpoints, without a last slash.
-fn http_address(relay_url: &str) -> String {
-    let address = relay_url.trim_end_matches('/');
-    match address.split_once("://") {
-        Some(("ws", rest)) => format!("http://{rest}"),
-        Some(("wss", rest)) => format!("https://{rest}"),
-        Some(_) => address.to_owned(),
-        None => format!("http://{address}"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_form_of_the_relays_address_gives_its_blobs() {
-        for (address, base) in [
-            ("http://a:1/", "http://a:1"),
-            ("ws://a:1", "http://a:1"),
-            ("wss://a", "https://a"),
-            ("127.0.0.1:7700", "http://127.0.0.1:7700"),
-        ] {
-            assert_eq!(http_address(address), base);
-        }
+    pub async fn get_blob(&self, hash: &str) -> Option<Bytes> {
+        self.client.get_blob(hash.parse().ok()?).await.ok().flatten()
     }
 }

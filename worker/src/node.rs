@@ -71,7 +71,7 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
     });
     let client = client.await.map_err(|error| WorkerError::Relay(error.to_string()))?;
     let mut notices = client.notices();
-    let link = Arc::new(Link::new(client, &config.relay_url, &config.token));
+    let link = Arc::new(Link::new(client));
     let (stop, stopping) = watch::channel(false);
     let context = Context { link: link.clone(), transport, settings: Arc::new(config.settings), stopping };
     let mut node = Node {

@@ -23,7 +23,7 @@ async fn a_run_whose_change_is_refused_waits_for_nothing_and_keeps_no_lease() {
     let session = stage.new_session("Hello").await;
     let client = device(&stage.url, &stage.worker_token).await;
     let mut notices = client.notices();
-    let link = Arc::new(Link::new(client.clone(), &stage.url, &stage.worker_token));
+    let link = Arc::new(Link::new(client.clone()));
     let pump = tokio::spawn({
         let link = link.clone();
         async move {

@@ -196,8 +196,8 @@ impl Turn<'_> {
     /// head and tail, and says why.
     async fn stow(&self, content: String) -> (String, Option<String>) {
         let Some(large) = large(&content) else { return (content, None) };
-        match self.page.link().put_blob(&large.hash, large.bytes).await {
-            Ok(()) => (large.inline, Some(large.hash)),
+        match self.page.link().put_blob(large.bytes).await {
+            Ok(name) => (large.inline, Some(name)),
             Err(why) => (format!("{}\n[The whole of it could not be kept: {why}]", large.inline), None),
         }
     }
