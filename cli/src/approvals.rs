@@ -16,11 +16,11 @@ use crate::session::transcript::one_line;
 
 #[derive(Debug, Args)]
 pub(crate) struct ApprovalsArgs {
-    #[command(flatten)]
-    place: Place,
     /// Print [{"session", "call", "tool", "input", "askedAt"}] as JSON.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    place: Place,
 }
 
 #[derive(Serialize)]

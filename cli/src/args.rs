@@ -46,9 +46,9 @@ pub(crate) enum Command {
     Agent(AgentArgs),
     /// Messages that are used again and again, with placeholders.
     Action(ActionArgs),
-    /// The tool servers of the workspace, and what may run without asking.
+    /// The tool servers of the workspace, and what may run without asking. Workers don't use them yet.
     Integration(IntegrationArgs),
-    /// What agents do again and again.
+    /// What agents do again and again: kept, shown and computed; workers don't run them yet.
     Task(TaskArgs),
     /// Who is in the workspace, and what they may do.
     Member(MemberArgs),
@@ -103,6 +103,7 @@ pub(crate) struct WorkerArgs {
 
 /// Which relay, who we are to it, and where our own replica is.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Where")]
 pub(crate) struct Place {
     /// The relay's address.
     #[arg(long, global = true, value_name = "URL", env = "SKEIN_RELAY", default_value = "http://127.0.0.1:7700")]
