@@ -49,7 +49,9 @@ fn several_sessions_at_once_and_what_fails_for_one_is_done_for_the_others() {
 
     assert_eq!(home.run(&["session", "delete", &a, &b]).code, 0);
     assert_eq!(home.run(&["session", "list", "--json"]).json().as_array().unwrap().len(), 0);
+    assert_eq!(home.run(&["session", "list", "--deleted", "--json"]).json().as_array().unwrap().len(), 2);
     assert_eq!(home.run(&["session", "undelete", &a]).code, 0);
+    assert_eq!(home.run(&["session", "list", "--deleted", "--json"]).json()[0]["id"], b.as_str());
     assert_eq!(home.run(&["session", "list", "--json"]).json()[0]["id"], a.as_str());
 }
 

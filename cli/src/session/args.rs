@@ -75,6 +75,9 @@ pub(crate) enum Session {
         /// Those in the archive.
         #[arg(long)]
         archived: bool,
+        /// Those that are deleted, until they are purged.
+        #[arg(long, conflicts_with = "archived")]
+        deleted: bool,
         /// Print a list of summaries as JSON.
         #[arg(long)]
         json: bool,

@@ -9,11 +9,18 @@ use crate::failure::Failure;
 use crate::place::Opened;
 use crate::print::{cost, json, out, table, time};
 
-/// Lists the sessions, or those in the archive.
-pub(super) async fn list(opened: &Opened, archived: bool, as_json: bool) -> Result<(), Failure> {
+/// Lists the sessions, or those in the archive, or those that are deleted, the last one first.
+pub(super) async fn list(opened: &Opened, archived: bool, deleted: bool, as_json: bool) -> Result<(), Failure> {
     opened.listed().await;
-    let mut summaries = in_order(opened);
-    summaries.retain(|summary| (summary.status == Status::Archived) == archived);
+    let summaries = if deleted {
+        let mut summaries = opened.client.read(|device, now| device.deleted(now));
+        summaries.sort_by_key(|summary| std::cmp::Reverse(summary.deleted_at));
+        summaries
+    } else {
+        let mut summaries = in_order(opened);
+        summaries.retain(|summary| (summary.status == Status::Archived) == archived);
+        summaries
+    };
     if as_json { json(&summaries) } else { out(&table(&summaries.iter().map(row).collect::<Vec<_>>())) }
 }
 

@@ -66,7 +66,7 @@ async fn command(opened: &Opened, session: Session) -> Result<(), Failure> {
             let before = before.as_deref().map(crate::replica::session_id).transpose()?;
             arranged(opened, &[id], |session| Arrange::Move { session, before }).await
         }
-        Session::List { archived, json } => list::list(opened, archived, json).await,
+        Session::List { archived, deleted, json } => list::list(opened, archived, deleted, json).await,
         Session::Show { id, json } => Shown::read(opened, &id).await?.print(json),
         Session::Export { id, format } => Shown::read(opened, &id).await?.export(format),
         Session::Tail { id } => follow::follow(&opened.client, opened.session(&id).await?).await,

@@ -174,11 +174,24 @@ impl Device {
 
     /// The same, as everybody sees them.
     pub(super) fn shared_summaries(&mut self, now: Timestamp) -> Vec<Summary> {
+        let mut summaries = self.standing(now);
+        summaries.retain(|summary| summary.deleted_at.is_none());
+        summaries
+    }
+
+    /// Every session that is deleted but not purged, so that it can be brought back; unordered.
+    pub fn deleted(&mut self, now: Timestamp) -> Vec<Summary> {
+        let mut summaries = self.standing(now);
+        summaries.retain(|summary| summary.deleted_at.is_some());
+        summaries
+    }
+
+    /// Every session that isn't purged, as everybody sees it.
+    fn standing(&mut self, now: Timestamp) -> Vec<Summary> {
         let listed = self.catalog.rows().filter(|row| !row.tombstone && row.summary.is_some()).map(|row| row.document);
         let own = self.replicas.keys().copied().filter(|document| self.catalog.row(*document).is_none());
         let sessions: BTreeSet<DocumentId> = listed.chain(own).collect();
-        let summaries = sessions.into_iter().filter_map(|session| self.shared_summary(now, session));
-        summaries.filter(|summary| summary.deleted_at.is_none()).collect()
+        sessions.into_iter().filter_map(|session| self.shared_summary(now, session)).collect()
     }
 
     /// The position after all sessions known here (rule 17), for [`Command::Restore`] and new sessions.
