@@ -52,21 +52,8 @@ pub(crate) fn remark(sentence: &str) {
 pub(crate) fn time(at: Option<Timestamp>) -> String {
     let Some(at) = at else { return "–".into() };
     let minutes = at.0 / 60_000;
-    let (year, month, day) = date(minutes / (24 * 60));
+    let (year, month, day) = at.date();
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}", minutes / 60 % 24, minutes % 60)
-}
-
-/// The date of a day since 1970-01-01 in the Gregorian calendar.
-/// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
-fn date(day: u64) -> (u64, u64, u64) {
-    let shifted = day + 719_468;
-    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_based = (5 * of_year + 2) / 153;
-    let month = if march_based < 10 { march_based + 3 } else { march_based - 9 };
-    let year = era * 400 + year_of_era + u64::from(month <= 2);
-    (year, month, of_year - (153 * march_based + 2) / 5 + 1)
 }
 
 /// Money: `$0.001234`; `cost unknown` where no price is known.

@@ -250,6 +250,9 @@ impl Fault {
 impl From<DeviceError> for Fault {
     fn from(error: DeviceError) -> Self {
         let code = match &error {
+            DeviceError::Purged(_) => "purged",
+            DeviceError::NotDeleted(_) => "not-deleted",
+            DeviceError::NoLink => "offline",
             DeviceError::NotHere(_) | DeviceError::NoIdentity => "not-here",
             DeviceError::Opening(_) => "opening",
             DeviceError::Command(_) | DeviceError::Arrange(_) | DeviceError::Workspace(_) => "bad-command",

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use js_sys::Array;
 use serde::{Deserialize, Serialize};
+use skein_engine::device::Marks;
 use skein_engine::graph::change::ParsedChange;
 use skein_engine::ids::{DocumentId, Principal, Scope, Timestamp};
 use skein_engine::storage::Record;
@@ -54,6 +55,8 @@ pub struct Left {
     pub cursor: u64,
     /// Who wrote which document.
     pub writers: Vec<(DocumentId, Vec<WriterRow>)>,
+    /// How far the member has read.
+    pub marks: Marks,
     /// Documents with changes that the relay may not have, and those that the catalog doesn't list.
     pub to_open: BTreeSet<DocumentId>,
     /// When the relay was last heard.
@@ -71,6 +74,8 @@ pub struct CatalogWrites {
     pub cursor: u64,
     /// Who wrote which document, where that is new.
     pub writers: Vec<(DocumentId, Vec<WriterRow>)>,
+    /// How far the member has read, where that is new.
+    pub marks: Option<Marks>,
     /// Who this device is.
     pub identity: Option<Welcome>,
     /// When the relay was last heard.
@@ -149,6 +154,7 @@ impl Store {
             rows,
             cursor: self.meta("cursor").await?.unwrap_or(0),
             writers,
+            marks: self.meta("marks").await?.unwrap_or_default(),
             to_open,
             last_contact: self.meta("contact").await?,
         })
@@ -156,12 +162,13 @@ impl Store {
 
     /// Keeps what has changed of the catalog.
     pub async fn keep(&self, catalog: CatalogWrites) -> Result<(), DatabaseError> {
-        let CatalogWrites { rows, removed, cursor, writers, identity, last_contact, sent } = catalog;
+        let CatalogWrites { rows, removed, cursor, writers, marks, identity, last_contact, sent } = catalog;
         let key = |id: DocumentId| JsValue::from_str(&id.to_string());
         let mut writes = vec![put(META, "cursor".into(), &cursor)];
         writes.extend(rows.iter().map(|row| put(ROWS, key(row.document), row)));
         writes.extend(removed.into_iter().map(|id| Write::Delete { store: ROWS, key: key(id) }));
         writes.extend(writers.iter().map(|of| put(WRITERS, key(of.0), of)));
+        writes.extend(marks.iter().map(|marks| put(META, "marks".into(), marks)));
         writes.extend(identity.iter().map(|identity| put(META, "identity".into(), identity)));
         writes.extend(last_contact.iter().map(|time| put(META, "contact".into(), time)));
         writes.extend(sent.into_iter().map(|id| Write::Put { store: DOCUMENTS, key: key(id), value: vec![SENT] }));

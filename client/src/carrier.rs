@@ -26,7 +26,7 @@ const MAX_GROUP: usize = 1024;
 pub(crate) enum Job {
     /// What it asks for.
     Effects {
-        effects: Effects,
+        effects: Box<Effects>,
         /// The connection during which it arose: what it sends goes there or nowhere.
         connection: u64,
         /// Told when it is durable.
@@ -55,7 +55,7 @@ pub(crate) async fn run(shared: Arc<Shared>, mut jobs: mpsc::UnboundedReceiver<J
         let mut end = None;
         for job in group.drain(..) {
             match job {
-                Job::Effects { effects, connection, done } => steps.push((effects, connection, done)),
+                Job::Effects { effects, connection, done } => steps.push((*effects, connection, done)),
                 Job::End(done) => end = Some(done),
             }
         }
@@ -206,11 +206,17 @@ impl Carrier {
                 return;
             }
             let (rows, cursor) = device.catalog_rows();
-            KeptCatalog { cursor, rows, writers: device.writer_rows(), documents: device.kept_documents() }
+            KeptCatalog {
+                cursor,
+                rows,
+                writers: device.writer_rows(),
+                documents: device.kept_documents(),
+                marks: device.marks().clone(),
+            }
         };
         let written = tokio::task::spawn_blocking(move || {
             snapshots.iter().try_for_each(|snapshot| folder.keep_snapshot(snapshot))?;
-            folder.keep_catalog(&kept)
+            folder.keep_catalog(kept)
         });
         let written = written.await;
         if let Ok(Err(error)) = written {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use skein_engine::device::KeptDocument;
+use skein_engine::device::{KeptDocument, Marks};
 use skein_engine::ids::{DocumentId, Timestamp, random_id};
 use skein_engine::session::snapshot::Snapshot;
 use skein_engine::wire::catalog::{Row, Welcome, WriterRow};
@@ -45,6 +45,8 @@ pub(crate) struct KeptCatalog {
     pub(crate) writers: Vec<(DocumentId, Vec<WriterRow>)>,
     #[serde(default)]
     pub(crate) documents: Vec<KeptDocument>,
+    #[serde(default)]
+    pub(crate) marks: Marks,
 }
 
 impl Folder {
@@ -148,9 +150,10 @@ impl Folder {
         self.read("catalog").unwrap_or_default()
     }
 
-    /// Keeps the copy of the catalog.
-    pub(crate) fn keep_catalog(&self, catalog: &KeptCatalog) -> Result<(), StoreError> {
-        self.replace("catalog", &cbor::encode(catalog))
+    /// Keeps the copy of the catalog. Marks that another process has set meanwhile stay.
+    pub(crate) fn keep_catalog(&self, mut catalog: KeptCatalog) -> Result<(), StoreError> {
+        catalog.marks.merge(self.catalog().marks);
+        self.replace("catalog", &cbor::encode(&catalog))
     }
 
     fn read<T: serde::de::DeserializeOwned>(&self, name: &str) -> Option<T> {

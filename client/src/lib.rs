@@ -127,6 +127,7 @@ impl Client {
             for (document, rows) in kept.writers {
                 device.restore_writers(document, rows);
             }
+            device.restore_marks(kept.marks);
             let listed: BTreeSet<DocumentId> = kept.rows.iter().map(|row| row.document).collect();
             let mut effects = Effects::default();
             blobs.into_iter().for_each(|blob| effects += device.blob_waits(blob));
@@ -296,6 +297,8 @@ impl Notices {
                     Notice::Grew { session, .. }
                     | Notice::Activity { session, .. }
                     | Notice::Ephemeral { session, .. }
+                    | Notice::Purged { session, .. }
+                    | Notice::NotPurged { session, .. }
                     | Notice::Refused { document: session, .. } => *session == document,
                     Notice::Sync => true,
                     Notice::Workspace | Notice::Lease(_) => false,

@@ -136,7 +136,7 @@ impl Shared {
     fn queue(&self, effects: Effects, done: Option<oneshot::Sender<Result<(), StoreError>>>) {
         let connection = self.number.load(std::sync::atomic::Ordering::Relaxed);
         // The carrier has ended with the client: there is nobody left to be told.
-        let _ = self.jobs.send(Job::Effects { effects, connection, done });
+        let _ = self.jobs.send(Job::Effects { effects: Box::new(effects), connection, done });
     }
 
     /// A connection begins: what the device says from now on goes to it.

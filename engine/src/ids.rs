@@ -80,9 +80,43 @@ impl Serialize for DocumentId {
 }
 
 impl<'de> Deserialize<'de> for DocumentId {
+    /// The text, or what [`compact_id`] writes.
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        struct Either;
+
+        impl serde::de::Visitor<'_> for Either {
+            type Value = DocumentId;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a document id")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<DocumentId, E> {
+                text.parse().map_err(E::custom)
+            }
+
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<DocumentId, E> {
+                bytes.try_into().map(DocumentId).map_err(|_| E::invalid_length(bytes.len(), &self))
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
+
+/// For `#[serde(with)]`: a document id as its 16 bytes in CBOR, where thousands go over the wire; as text where people
+/// may read it.
+pub(crate) mod compact_id {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::DocumentId;
+
+    pub(crate) fn serialize<S: Serializer>(id: &DocumentId, serializer: S) -> Result<S::Ok, S::Error> {
+        if serializer.is_human_readable() { id.serialize(serializer) } else { serializer.serialize_bytes(&id.0) }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DocumentId, D::Error> {
+        DocumentId::deserialize(deserializer)
     }
 }
 
@@ -135,6 +169,13 @@ text_id! {
     /// by (scope, document), so that the same id in two scopes is two documents.
     Scope
 }
+impl Scope {
+    /// Whether it is a workspace's, and not a member's own.
+    pub fn is_workspace(&self) -> bool {
+        self.0.starts_with("w/")
+    }
+}
+
 text_id! {
     /// Who acts, for the record of writers: a member's id, or a worker's token's id.
     Principal
@@ -155,6 +196,19 @@ impl Timestamp {
     /// Milliseconds from `earlier` to this; 0 if it isn't earlier.
     pub fn ms_since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)
+    }
+
+    /// Year, month and day in UTC, in the Gregorian calendar.
+    /// Source: Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", `civil_from_days`.
+    pub fn date(self) -> (u64, u64, u64) {
+        let shifted = self.0 / 86_400_000 + 719_468;
+        let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+        let year_of_era = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+        let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let march_based = (5 * of_year + 2) / 153;
+        let month = if march_based < 10 { march_based + 3 } else { march_based - 9 };
+        let year = era * 400 + year_of_era + u64::from(month <= 2);
+        (year, month, of_year - (153 * march_based + 2) / 5 + 1)
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use skein_engine::ids::{ActorId, DocumentId, Scope};
 use skein_engine::session::conversation::Writer;
 use skein_engine::storage::{Record, Storage};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::store::StoreError;
 use crate::store::ledger::Ledger;
@@ -21,8 +21,10 @@ const GROUP_BYTES: usize = 8 << 20;
 /// What a record costs besides its change.
 const OVERHEAD: usize = 256;
 
+type Key = (Scope, DocumentId);
+
 /// Actors seen for the first time.
-pub type NewWriters = Vec<((Scope, DocumentId), ActorId, Writer)>;
+pub type NewWriters = Vec<(Key, ActorId, Writer)>;
 
 /// What waits to be stored.
 #[derive(Debug, Default)]
@@ -58,10 +60,18 @@ pub struct Committed {
     pub group: u64,
 }
 
+/// What waits, in order.
+#[derive(Debug)]
+enum Job {
+    Store(Group),
+    /// Drop all changes of a document.
+    Drop(Key, oneshot::Sender<Result<(), StoreError>>),
+}
+
 /// The way to the task.
 #[derive(Clone, Debug)]
 pub struct Committer {
-    groups: mpsc::UnboundedSender<Group>,
+    jobs: mpsc::UnboundedSender<Job>,
     waiting: Arc<AtomicUsize>,
 }
 
@@ -70,7 +80,12 @@ impl Committer {
     pub fn store(&self, group: Group) {
         self.waiting.fetch_add(group.bytes(), Ordering::SeqCst);
         // The task ends only after every sender.
-        let _ = self.groups.send(group);
+        let _ = self.jobs.send(Job::Store(group));
+    }
+
+    /// Drops all changes of a document, also those that were handed over before; says when that is durable.
+    pub fn drop_document(&self, key: Key, done: oneshot::Sender<Result<(), StoreError>>) {
+        let _ = self.jobs.send(Job::Drop(key, done));
     }
 
     /// Bytes that wait.
@@ -85,19 +100,28 @@ pub fn start(
     ledger: Ledger,
     done: impl Fn(Committed) + Send + 'static,
 ) -> (Committer, tokio::task::JoinHandle<()>) {
-    let (sender, mut groups) = mpsc::unbounded_channel();
+    let (sender, mut jobs) = mpsc::unbounded_channel();
     let waiting = Arc::new(AtomicUsize::new(0));
-    let committer = Committer { groups: sender, waiting: waiting.clone() };
+    let committer = Committer { jobs: sender, waiting: waiting.clone() };
     let task = tokio::spawn(async move {
-        // A group of another hub that was taken from the queue too early.
-        let mut ahead: Option<Group> = None;
-        while let Some(mut group) = match ahead.take() {
-            Some(group) => Some(group),
-            None => groups.recv().await,
+        // Another hub's group, or something else, that was taken from the queue too early.
+        let mut ahead: Option<Job> = None;
+        while let Some(job) = match ahead.take() {
+            Some(job) => Some(job),
+            None => jobs.recv().await,
         } {
+            let mut group = match job {
+                Job::Store(group) => group,
+                Job::Drop((scope, document), answer) => {
+                    let dropped = log.delete(&scope, document).await;
+                    // Whoever asked may be gone; it is dropped all the same.
+                    let _ = answer.send(dropped);
+                    continue;
+                }
+            };
             let mut bytes = group.bytes();
             while bytes < GROUP_BYTES
-                && let Some(next) = next_of(&mut groups, group.hub, &mut ahead)
+                && let Some(next) = next_of(&mut jobs, group.hub, &mut ahead)
             {
                 bytes += next.bytes();
                 group.records.extend(next.records);
@@ -113,13 +137,14 @@ pub fn start(
 }
 
 /// What else waits of this hub.
-fn next_of(groups: &mut mpsc::UnboundedReceiver<Group>, hub: u64, ahead: &mut Option<Group>) -> Option<Group> {
-    let next = groups.try_recv().ok()?;
-    if next.hub == hub {
-        return Some(next);
+fn next_of(jobs: &mut mpsc::UnboundedReceiver<Job>, hub: u64, ahead: &mut Option<Job>) -> Option<Group> {
+    match jobs.try_recv().ok()? {
+        Job::Store(next) if next.hub == hub => Some(next),
+        other => {
+            *ahead = Some(other);
+            None
+        }
     }
-    *ahead = Some(next);
-    None
 }
 
 async fn commit(log: &Log, ledger: &Ledger, group: Group) -> Committed {
@@ -220,5 +245,25 @@ mod tests {
         assert_eq!(committed.stored, [1, 3]);
         assert_eq!(committed.failed.iter().map(|(ticket, _)| *ticket).collect::<Vec<_>>(), [2]);
         assert_eq!(committer.waiting(), 0);
+    }
+    #[tokio::test]
+    async fn a_dropped_document_is_gone_with_what_waited_before_and_others_stay() {
+        let folder = tempfile::tempdir().unwrap();
+        let (log, ledger) = opened(folder.path());
+        let (committer, _task) = start(log.clone(), ledger, |_| ());
+        let [gone, stays] = [DocumentId::random(), DocumentId::random()];
+        for (n, document) in [(1, gone), (2, stays), (3, gone)] {
+            committer.store(Group {
+                hub: 1,
+                records: vec![(u64::from(n), record(document, n, &[], 100))],
+                writers: vec![],
+            });
+        }
+        let (done, dropped) = oneshot::channel();
+        let scope = Scope::from("w/1");
+        committer.drop_document((scope.clone(), gone), done);
+        dropped.await.unwrap().unwrap();
+        assert!(!log.holds(&scope, gone).unwrap() && log.holds(&scope, stays).unwrap());
+        assert!(!log.uncovered().unwrap().contains(&(scope, gone)));
     }
 }

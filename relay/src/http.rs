@@ -31,7 +31,7 @@ use crate::guard::{self, From, Guard};
 use crate::hub::HubHandle;
 use crate::server::Via;
 use crate::store::log::Log;
-use crate::{clock, socket, web};
+use crate::{clock, sessions, socket, web};
 
 /// Bytes of a JSON body.
 const MAX_JSON: usize = 64 << 10;
@@ -89,6 +89,7 @@ pub fn router(app: App) -> Router {
         .route("/whoami", get(whoami))
         .route("/tickets", post(ticket))
         .merge(accounts::routes())
+        .route("/sessions", get(sessions::list))
         .route("/sync", get(socket::sync))
         .route("/catalog", get(socket::catalog))
         .layer(DefaultBodyLimit::max(MAX_JSON))

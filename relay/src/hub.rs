@@ -8,8 +8,9 @@
 //! [`socket`]: crate::socket
 //! [`commit`]: crate::commit
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
 
 use bytes::Bytes;
 use skein_engine::ids::{ActorId, ChangeHash, Epoch, PeerId, Principal, Timestamp, random_id};
@@ -29,6 +30,8 @@ use crate::store::log::Log;
 
 /// With this many bytes waiting for the disk, no frames are taken.
 const DISK_BYTES: usize = 64 << 20;
+/// A document that can't be read is tried again after at most so long.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 /// Milliseconds between two rounds of dropping quiet documents.
 const COLLECT_MS: u64 = 30_000;
 
@@ -55,6 +58,7 @@ enum Ask {
     },
     OfDocument(Key, OfDocument),
     SetLive(Key, Option<(Epoch, Principal)>),
+    Purge(Key, oneshot::Sender<Result<(), StoreError>>),
     Stop,
     #[cfg(test)]
     Panic,
@@ -97,6 +101,14 @@ impl HubHandle {
         let _ = self.asks.send(Ask::SetLive(key, live));
     }
 
+    /// Drops a document for good: nothing of it is taken or given out any more. `Ok` when its changes are gone from the
+    /// disk.
+    pub async fn purge(&self, key: Key) -> Result<(), StoreError> {
+        let (answer, purged) = oneshot::channel();
+        self.asks.send(Ask::Purge(key, answer)).map_err(|_| StoreError::Closed)?;
+        purged.await.unwrap_or(Err(StoreError::Closed))
+    }
+
     /// Says what became of a group.
     pub fn committed(&self, committed: &Committed) {
         let (stored, failed) = (committed.stored.clone(), committed.failed.clone());
@@ -131,13 +143,16 @@ pub fn runner(
     ledger: Ledger,
     committer: Committer,
 ) -> std::io::Result<impl FnOnce() + Send + 'static> {
+    let purged: HashSet<Key> =
+        ledger.graves().map_err(std::io::Error::other)?.into_iter().map(|(key, _)| key).collect();
     let clock = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
     let (asks, runtime) = (handle.asks.clone(), tokio::runtime::Handle::current());
     Ok(move || {
         let task = Task {
-            hub: new_hub(),
+            hub: new_hub(&purged),
             number: 1,
             live: HashMap::new(),
+            purged,
             connections: HashMap::new(),
             waiting: HashMap::new(),
             inserts: HashMap::new(),
@@ -153,8 +168,13 @@ pub fn runner(
     })
 }
 
-fn new_hub() -> Hub {
-    Hub::new(PeerId::from(format!("relay-{}", random_id())))
+fn new_hub(purged: &HashSet<Key>) -> Hub {
+    let mut hub = Hub::new(PeerId::from(format!("relay-{}", random_id())));
+    for key in purged {
+        // It is followed by nobody yet.
+        hub.purge(key);
+    }
+    hub
 }
 
 struct Task {
@@ -163,6 +183,8 @@ struct Task {
     number: u64,
     /// As told by [`HubHandle::set_live`].
     live: HashMap<Key, (Epoch, Principal)>,
+    /// As told by [`HubHandle::purge`], in this start or an earlier one.
+    purged: HashSet<Key>,
     connections: HashMap<ConnectionId, Outgoing>,
     /// Questions about documents that are being read from the log.
     waiting: HashMap<Key, Vec<OfDocument>>,
@@ -203,7 +225,7 @@ impl Task {
             return;
         }
         tracing::error!("the hub has failed: all connections end, and a new one begins");
-        self.hub = new_hub();
+        self.hub = new_hub(&self.purged);
         self.number += 1;
         self.wake = None;
         for (key, live) in &self.live {
@@ -276,6 +298,16 @@ impl Task {
                     None => _ = self.live.remove(&key),
                 }
             }
+            Ask::Purge(key, answer) => {
+                let effects = self.hub.purge(&key);
+                self.purged.insert(key.clone());
+                self.live.remove(&key);
+                self.carry_out(effects);
+                for question in self.waiting.remove(&key).unwrap_or_default() {
+                    self.answer(&key, question);
+                }
+                self.committer.drop_document(key, answer);
+            }
             Ask::Stop => {}
             #[cfg(test)]
             Ask::Panic => panic!("as a test wants it"),
@@ -336,23 +368,32 @@ impl Task {
         }
     }
 
+    /// Reads a document. One that can't be read now isn't unknown: whoever wants it waits while that is tried again.
     fn load(&self, key: Key) {
         let (log, ledger, asks) = (self.log.clone(), self.ledger.clone(), self.asks.clone());
         self.runtime.spawn(async move {
-            let records = log.scan(&key.0, key.1).await.unwrap_or_else(|error| {
-                // As if there were none: devices that hold the document bring it back.
-                tracing::error!("{} can't be read: {error}", key.1);
-                Vec::new()
-            });
-            let of = key.clone();
-            let writers = tokio::task::spawn_blocking(move || ledger.writers(&of)).await;
-            let writers = writers.unwrap_or(Err(StoreError::Closed)).unwrap_or_else(|error| {
-                tracing::error!("the writers of {} can't be read: {error}", key.1);
-                Vec::new()
-            });
+            let mut wait = Duration::from_millis(500);
+            let (records, writers) = loop {
+                match read(&log, &ledger, &key).await {
+                    Ok(found) => break found,
+                    Err(error) => tracing::error!("{} can't be read, it is tried again: {error}", key.1),
+                }
+                tokio::time::sleep(wait).await;
+                wait = (wait * 2).min(LONGEST_WAIT);
+                if asks.is_closed() {
+                    return;
+                }
+            };
             let _ = asks.send(Ask::Loaded { key, records, writers });
         });
     }
+}
+
+async fn read(log: &Log, ledger: &Ledger, key: &Key) -> Result<(Vec<Record>, Vec<(ActorId, Writer)>), StoreError> {
+    let records = log.scan(&key.0, key.1).await?;
+    let (ledger, of) = (ledger.clone(), key.clone());
+    let writers = tokio::task::spawn_blocking(move || ledger.writers(&of)).await;
+    Ok((records, writers.unwrap_or(Err(StoreError::Closed))?))
 }
 
 #[cfg(test)]

@@ -41,11 +41,23 @@ pub struct Lease {
     /// What lists show of it.
     pub live: Live,
     expires: Timestamp,
-    /// A change that makes its run is being stored.
-    beginning: bool,
+    stage: Stage,
+    /// Its holder has given it back while the change was being stored.
+    released: bool,
     /// When what lists show last changed, and whether it has changed since.
     shown: Timestamp,
     unshown: bool,
+}
+
+/// How far a claim has come: one claim makes one run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// It has made none.
+    Granted,
+    /// The change that makes it is being stored.
+    Beginning,
+    /// It is made.
+    Begun,
 }
 
 /// Why a claim or a step of it is refused, in words for the worker's log.
@@ -60,6 +72,9 @@ pub enum LeaseError {
     /// There is no such claim, or it is someone else's, or it has lapsed.
     #[error("the claim with epoch {0} is not live")]
     NotLive(u64),
+    /// It has made its run already.
+    #[error("the claim with epoch {0} has begun a run already")]
+    Begun(u64),
     /// The change is by another actor than the claim's.
     #[error("the change is not by the actor of the claim")]
     Actor,
@@ -92,11 +107,7 @@ impl Leases {
         named: Epoch,
         highest: Epoch,
     ) -> Result<Epoch, LeaseError> {
-        if let Some(lease) = self.live.get(key)
-            && (lease.holder != holder || lease.beginning)
-        {
-            return Err(LeaseError::Taken(lease.epoch.0));
-        }
+        self.taken(key, &holder)?;
         if named.0 >= MAX_EPOCH {
             return Err(LeaseError::Range(named.0));
         }
@@ -106,9 +117,20 @@ impl Leases {
         Ok(epoch)
     }
 
-    /// Takes up a claim that was live when the relay stopped: its worker has one time to live to renew it.
+    /// Takes up a claim that was live when the relay stopped: its worker has one time to live to renew it. Whether it
+    /// has made its run isn't known.
     pub fn restore(&mut self, now: Timestamp, key: &Key, epoch: Epoch, holder: Holder, actor: ActorId) {
         self.insert(now, key, epoch, holder, actor);
+    }
+
+    /// Who holds a session, so that nobody else can claim it now.
+    pub fn taken(&self, key: &Key, holder: &Holder) -> Result<(), LeaseError> {
+        match self.live.get(key) {
+            Some(lease) if lease.holder != *holder || lease.stage == Stage::Beginning => {
+                Err(LeaseError::Taken(lease.epoch.0))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn insert(&mut self, now: Timestamp, key: &Key, epoch: Epoch, holder: Holder, actor: ActorId) {
@@ -119,7 +141,8 @@ impl Leases {
             holder,
             live,
             expires: now.plus_ms(TTL_MS),
-            beginning: false,
+            stage: Stage::Granted,
+            released: false,
             shown: now,
             unshown: false,
         };
@@ -139,16 +162,20 @@ impl Leases {
         if lease.actor != *actor {
             return Err(LeaseError::Actor);
         }
-        lease.beginning = true;
+        if lease.stage != Stage::Granted {
+            return Err(LeaseError::Begun(epoch.0));
+        }
+        lease.stage = Stage::Beginning;
         Ok(())
     }
 
-    /// The change of [`Leases::begin`] is stored or refused; a sign of life either way.
-    pub fn begun(&mut self, now: Timestamp, key: &Key, epoch: Epoch) {
-        if let Some(lease) = self.live.get_mut(key).filter(|lease| lease.epoch == epoch) {
-            lease.beginning = false;
-            lease.expires = now.plus_ms(TTL_MS);
-        }
+    /// The change of [`Leases::begin`] is stored or refused; a sign of life either way. The claim, if it was given back
+    /// meanwhile and ends now.
+    pub fn begun(&mut self, now: Timestamp, key: &Key, epoch: Epoch, stored: bool) -> Option<Lease> {
+        let lease = self.live.get_mut(key).filter(|lease| lease.epoch == epoch)?;
+        lease.stage = if stored { Stage::Begun } else { Stage::Granted };
+        lease.expires = now.plus_ms(TTL_MS);
+        if lease.released { self.live.remove(key) } else { None }
     }
 
     /// Keeps a claim alive and takes what lists show of it.
@@ -167,17 +194,27 @@ impl Leases {
         Ok(if lease.show(now) { Renewed::Shown } else { Renewed::Silently })
     }
 
-    /// Ends a claim at its holder's word.
-    pub fn release(&mut self, now: Timestamp, key: &Key, epoch: Epoch, holder: &Holder) -> Result<Lease, LeaseError> {
-        self.held(now, key, epoch, holder)?;
-        self.live.remove(key).ok_or(LeaseError::NotLive(epoch.0))
+    /// Ends a claim at its holder's word. `None`: once the change that makes its run is stored or refused, since nobody
+    /// else may run the session before that is known.
+    pub fn release(
+        &mut self,
+        now: Timestamp,
+        key: &Key,
+        epoch: Epoch,
+        holder: &Holder,
+    ) -> Result<Option<Lease>, LeaseError> {
+        let lease = self.held(now, key, epoch, holder)?;
+        if lease.stage == Stage::Beginning {
+            lease.released = true;
+            return Ok(None);
+        }
+        Ok(self.live.remove(key))
     }
 
-    /// Takes back a claim that could not be recorded.
-    pub fn revoke(&mut self, key: &Key, epoch: Epoch) {
-        if self.live.get(key).is_some_and(|lease| lease.epoch == epoch) {
-            self.live.remove(key);
-        }
+    /// Takes back a claim that could not be recorded, or whose session is gone.
+    pub fn revoke(&mut self, key: &Key, epoch: Epoch) -> Option<Lease> {
+        self.live.get(key).filter(|lease| lease.epoch == epoch)?;
+        self.live.remove(key)
     }
 
     /// Ends what has lapsed.
@@ -206,14 +243,15 @@ impl Leases {
 
     fn held(&mut self, now: Timestamp, key: &Key, epoch: Epoch, holder: &Holder) -> Result<&mut Lease, LeaseError> {
         let lease = self.live.get_mut(key);
-        let lease = lease.filter(|lease| lease.epoch == epoch && lease.holder == *holder && !lease.lapsed(now));
+        let lease = lease.filter(|lease| lease.epoch == epoch && lease.holder == *holder && !lease.released);
+        let lease = lease.filter(|lease| !lease.lapsed(now));
         lease.ok_or(LeaseError::NotLive(epoch.0))
     }
 }
 
 impl Lease {
     fn lapsed(&self, now: Timestamp) -> bool {
-        now >= self.expires && !self.beginning
+        now >= self.expires && self.stage != Stage::Beginning
     }
 
     fn show(&mut self, now: Timestamp) -> bool {
@@ -322,9 +360,35 @@ mod tests {
         assert_eq!(leases.expire(late), []);
         let other = leases.claim(late, &key(), holder("b"), actor(2), Epoch(0), epoch);
         assert_eq!(other, Err(LeaseError::Taken(epoch.0)));
-        leases.begun(late, &key(), epoch);
+        assert_eq!(leases.begun(late, &key(), epoch, true), None);
         assert_eq!(leases.expire(late), []);
         assert_eq!(leases.expire(late.plus_ms(TTL_MS)).len(), 1);
+    }
+
+    #[test]
+    fn a_claim_given_back_while_its_run_is_being_stored_ends_when_that_is_known() {
+        let mut leases = Leases::default();
+        let epoch = claimed(&mut leases);
+        leases.begin(NOW, &key(), epoch, &holder("a"), &actor(1)).unwrap();
+        assert_eq!(leases.release(NOW, &key(), epoch, &holder("a")), Ok(None));
+        let other = |leases: &mut Leases| leases.claim(NOW, &key(), holder("b"), actor(2), Epoch(0), epoch);
+        assert_eq!(other(&mut leases), Err(LeaseError::Taken(epoch.0)));
+        assert!(leases.renew(NOW, &key(), &holder("a"), news(epoch, None)).is_err());
+        assert_eq!(leases.begun(NOW, &key(), epoch, true).map(|lease| lease.epoch), Some(epoch));
+        assert!(other(&mut leases).is_ok());
+    }
+
+    #[test]
+    fn a_claim_makes_one_run() {
+        let mut leases = Leases::default();
+        let epoch = claimed(&mut leases);
+        let begin = |leases: &mut Leases| leases.begin(NOW, &key(), epoch, &holder("a"), &actor(1));
+        begin(&mut leases).unwrap();
+        assert_eq!(begin(&mut leases), Err(LeaseError::Begun(epoch.0)));
+        leases.begun(NOW, &key(), epoch, false);
+        begin(&mut leases).unwrap();
+        leases.begun(NOW, &key(), epoch, true);
+        assert_eq!(begin(&mut leases), Err(LeaseError::Begun(epoch.0)));
     }
 
     #[test]

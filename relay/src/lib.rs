@@ -6,7 +6,7 @@
 //! routes behind [`guard`];
 //! [`socket`] turns a WebSocket into a [`connection`] of one of two tasks, [`hub`] (`/sync`) or [`catalog`]
 //! (`/catalog`, with the rules of [`lease`]); [`commit`] makes durable what the hub wants stored, in [`store`]; the
-//! [`projector`] derives the catalog's rows. Beside them: [`accounts`], [`blobs`], [`web`].
+//! [`projector`] derives the catalog's rows. Beside them: [`accounts`], [`blobs`], [`sessions`], [`web`].
 //!
 //! ```text
 //! socket ─▶ connection ─▶ hub ──▶ commit ──▶ store
@@ -35,6 +35,7 @@ mod outgoing;
 mod projector;
 mod relay;
 mod server;
+mod sessions;
 mod socket;
 mod store;
 mod tls;

@@ -13,15 +13,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use automerge::{Automerge, AutomergeError, Change};
 use bytes::Bytes;
 use skein_engine::ids::{ActorId, ChangeHash, DocumentId, Epoch, Scope};
 use skein_engine::session::conversation::{Leases, Writer, Writers};
-use skein_engine::session::{Derived, Summary};
+use skein_engine::session::spent::{Spent, spent};
+use skein_engine::session::{Derived, Summary, read};
 use skein_engine::storage::{Record, Storage};
 use skein_engine::workspace::{create_profile, create_workspace};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
 use crate::commit::Committed;
@@ -37,7 +39,13 @@ const WAITING_BYTES: usize = 32 << 20;
 /// Times that the process may die while building a document before it is set aside.
 const DEATHS: u32 = 3;
 
+/// Times that a document which could not be built is tried again: after 4, 16 and 64 seconds.
+const RETRIES: u32 = 3;
+
 type Key = (Scope, DocumentId);
+
+/// The heads of a session and what it spent.
+type Estate = (Vec<ChangeHash>, Vec<Spent>);
 
 /// What a document says, for its row.
 #[derive(Clone, Debug)]
@@ -69,6 +77,8 @@ enum Input {
     Workers(Scope, u32),
     /// Derive it whatever is known.
     Again(Key, u64),
+    /// A deleted session is to be purged: what did it spend?
+    Spent(Key, oneshot::Sender<Result<Estate, String>>),
     Stop,
 }
 
@@ -114,6 +124,13 @@ impl ProjectorHandle {
         self.tell(Input::Again(key, group));
     }
 
+    /// The heads of a deleted session and what it spent; in words why that can't be said.
+    pub async fn spent(&self, key: Key) -> Result<Estate, String> {
+        let (answer, spent) = oneshot::channel();
+        self.tell(Input::Spent(key, answer));
+        spent.await.unwrap_or_else(|_| Err("the relay is stopping".to_owned()))
+    }
+
     /// Ends the thread.
     pub fn stop(&self) {
         self.tell(Input::Stop);
@@ -146,6 +163,8 @@ pub fn runner(
         live: HashMap::new(),
         workers: HashMap::new(),
         broken: HashSet::new(),
+        failures: HashMap::new(),
+        inputs: handle.inputs.downgrade(),
     };
     let run = move || {
         projector.after_a_crash();
@@ -166,6 +185,10 @@ struct Projector {
     workers: HashMap<Scope, u32>,
     /// Set aside, as far as is known without asking the ledger.
     broken: HashSet<Key>,
+    /// How often a document in a row could not be built.
+    failures: HashMap<Key, u32>,
+    /// The way back to itself.
+    inputs: mpsc::WeakUnboundedSender<Input>,
 }
 
 /// A document that is kept.
@@ -213,6 +236,12 @@ impl Projector {
                         continue;
                     }
                     Input::Again(key, group) => (key, Some(Vec::new()), Vec::new(), group),
+                    Input::Spent(key, answer) => {
+                        // Whoever asked may have gone.
+                        let _ = answer.send(self.spent(&key));
+                        next = inputs.try_recv().ok();
+                        continue;
+                    }
                 };
                 let known = news.entry(key.clone()).or_insert_with(|| {
                     order.push(key);
@@ -242,8 +271,18 @@ impl Projector {
             let derived = catch_unwind(AssertUnwindSafe(|| self.derive(&key, news)));
             self.note.done();
             match derived {
-                Ok(Ok((heads, summary))) => return Projected { key, heads, summary, broken: false, group },
-                Ok(Err(why)) => tracing::warn!("{} can't be summarised: {why}", key.1),
+                Ok(Ok((heads, summary))) => {
+                    self.failures.remove(&key);
+                    return Projected { key, heads, summary, broken: false, group };
+                }
+                Ok(Err(why)) => {
+                    tracing::warn!("{} can't be summarised: {why}", key.1);
+                    self.kept.remove(&key);
+                    self.try_later(key.clone(), group);
+                    let heads = self.heads_by_deps(&key);
+                    // It covers nothing: what could not be read now is read again, after a restart too.
+                    return Projected { key, heads, summary: None, broken: true, group: 0 };
+                }
                 Err(_) => self.set_aside(&key, "reading it panicked"),
             }
             self.kept.remove(&key);
@@ -274,6 +313,28 @@ impl Projector {
         Ok((heads, summary))
     }
 
+    /// From what is durable by now, whatever waits to be applied.
+    fn spent(&mut self, key: &Key) -> Result<Estate, String> {
+        if self.is_set_aside(key) {
+            return Err("the session can't be read".to_owned());
+        }
+        self.kept.remove(key);
+        self.note.begin(key);
+        let built = catch_unwind(AssertUnwindSafe(|| {
+            let built = self.build(key)?;
+            let session = read::session(&built.document);
+            match session.deleted_at {
+                Some(_) if session.is_session => Ok((built.document.get_heads(), spent(&session, &built.writers))),
+                _ => Err("it is not deleted: delete it before you purge it".to_owned()),
+            }
+        }));
+        self.note.done();
+        built.unwrap_or_else(|_| {
+            self.set_aside(key, "reading it panicked");
+            Err("the session can't be read".to_owned())
+        })
+    }
+
     fn build(&self, key: &Key) -> Result<Built, String> {
         let records = self.runtime.block_on(self.log.scan(&key.0, key.1)).map_err(|error| error.to_string())?;
         let rows = self.ledger.writers(key).map_err(|error| error.to_string())?.into_iter().collect();
@@ -282,6 +343,21 @@ impl Projector {
         let mut built = Built { document: Automerge::new(), derived, writers, bytes: 0, used: 0 };
         built.apply(&records)?;
         Ok(built)
+    }
+
+    /// What the disk didn't give may come yet. What can't be applied won't, so it isn't tried for long.
+    fn try_later(&mut self, key: Key, group: u64) {
+        let failures = self.failures.entry(key.clone()).or_insert(0);
+        *failures += 1;
+        if *failures <= RETRIES {
+            let (inputs, wait) = (self.inputs.clone(), Duration::from_secs(1 << (2 * *failures)));
+            self.runtime.spawn(async move {
+                tokio::time::sleep(wait).await;
+                if let Some(inputs) = inputs.upgrade() {
+                    let _ = inputs.send(Input::Again(key, group));
+                }
+            });
+        }
     }
 
     /// The heads of a document that can't be built.

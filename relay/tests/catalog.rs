@@ -207,7 +207,7 @@ async fn a_dead_workers_lease_shows_and_then_lapses() {
     let session = bring(&relay, "hello").await.document;
     let mut person = Catalog::open(relay.address(), relay.owner_token(), None).await;
     let mut worker = worker(&relay).await;
-    worker.say(&ToRelay::Offer(Offer { models: vec!["demo/demo".into()], tools: vec![] })).await;
+    worker.say(&ToRelay::Offer(Offer { models: vec!["demo/demo".into()], ..Offer::default() })).await;
     person.told(|told| matches!(told, FromRelay::Workers { offers } if offers.len() == 1)).await;
     let FromRelay::Granted { epoch, ttl_ms, .. } = claim(&mut worker, 1, session, &random_actor()).await else {
         panic!()

@@ -81,7 +81,10 @@ impl Link {
         match event {
             Event::Missed => self.tell_all(changed),
             Event::Notice(notice) => match notice {
-                Notice::Document(session) | Notice::Unavailable(session) | Notice::Summary(session) => {
+                Notice::Document(session)
+                | Notice::Unavailable(session)
+                | Notice::Summary(session)
+                | Notice::Purged { session, .. } => {
                     self.tell(*session, changed);
                 }
                 // Whether something is acknowledged shows here.
@@ -94,7 +97,8 @@ impl Link {
                     self.tell(*session, |seen| seen.tail_requests += 1);
                 }
                 Notice::Lease(frame) => self.answered(frame),
-                Notice::Ephemeral { .. } | Notice::Grew { .. } | Notice::Activity { .. } => {}
+                Notice::Ephemeral { .. } | Notice::Grew { .. } | Notice::Activity { .. } | Notice::NotPurged { .. } => {
+                }
             },
         }
     }

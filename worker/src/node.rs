@@ -177,7 +177,7 @@ impl Node {
             let demo = models.iter().any(|model| self.context.settings.is_demo(model));
             let tools = if demo { Toolbox::demo().definitions() } else { Vec::new() };
             let tools = tools.into_iter().map(|tool| tool.name).collect();
-            link.tell_relay(&ToRelay::Offer(Offer { models, tools }));
+            link.tell_relay(&ToRelay::Offer(Offer { models, tools, ..Offer::default() }));
             self.consider_all();
         }
         Ok(())

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::{Rc, Weak};
 
 use js_sys::Function;
-use skein_engine::device::Notice;
+use skein_engine::device::{Marks, Notice};
 use skein_engine::ids::DocumentId;
 use skein_engine::storage::Record;
 use skein_engine::wire::catalog::{Row, Welcome};
@@ -42,6 +42,7 @@ pub(super) struct Kept {
     pub(super) rows: BTreeMap<DocumentId, Row>,
     /// How many writers of each document: rows are only ever added.
     pub(super) writers: BTreeMap<DocumentId, usize>,
+    pub(super) marks: Marks,
     pub(super) identity: Option<Welcome>,
     pub(super) unsent: BTreeSet<DocumentId>,
 }
@@ -157,6 +158,10 @@ impl Seat {
             let (rows, removed) = changed_rows(&mut kept.rows, rows);
             let mut writers = device.writer_rows();
             writers.retain(|(id, rows)| kept.writers.insert(*id, rows.len()) != Some(rows.len()));
+            let marks = Some(device.marks()).filter(|marks| kept.marks != **marks).cloned();
+            if let Some(marks) = &marks {
+                kept.marks.clone_from(marks);
+            }
             let identity = device.identity().filter(|identity| kept.identity.as_ref() != Some(identity)).cloned();
             if identity.is_some() {
                 kept.identity.clone_from(&identity);
@@ -165,7 +170,7 @@ impl Seat {
             for id in &sent {
                 kept.unsent.remove(id);
             }
-            CatalogWrites { rows, removed, cursor, writers, identity, last_contact: self.last_contact.get(), sent }
+            CatalogWrites { rows, removed, cursor, writers, marks, identity, last_contact: self.last_contact.get(), sent }
         };
         if let Err(error) = store.keep(writes).await {
             // What wasn't kept counts as changed the next time.

@@ -126,6 +126,7 @@ impl Seat {
             kept: RefCell::new(Kept {
                 rows: left.rows.iter().map(|row| (row.document, row.clone())).collect(),
                 writers: left.writers.iter().map(|(id, rows)| (*id, rows.len())).collect(),
+                marks: left.marks.clone(),
                 identity: None,
                 unsent: left.to_open.clone(),
             }),
@@ -146,6 +147,7 @@ impl Seat {
             for (document, rows) in left.writers {
                 device.restore_writers(document, rows);
             }
+            device.restore_marks(left.marks);
             // What the relay may not have goes out as soon as there is a link, and shows in the list before.
             for document in left.to_open {
                 effects += device.open(now, document);

@@ -60,6 +60,16 @@ impl Seat {
                 Notice::Sync => dirty.sync = true,
                 Notice::Workspace => dirty.workspace = true,
                 Notice::Refused { message, .. } => dirty.faults.push(Fault::new("refused", message)),
+                Notice::Purged { session, unsent } => {
+                    dirty.rows.insert(session);
+                    if unsent > 0 {
+                        let message = "This session was purged. What you wrote in it is kept on this device only.";
+                        dirty.faults.push(Fault::new("purged", message));
+                    }
+                }
+                Notice::NotPurged { reason, .. } => {
+                    dirty.faults.push(Fault::new("not-purged", format!("The session was not purged: {reason}.")));
+                }
                 // For workers.
                 Notice::Ephemeral { .. } | Notice::Lease(_) => {}
             }

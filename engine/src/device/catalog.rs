@@ -1,11 +1,12 @@
-//! This device's copy of the catalog: rows with their cursor, who wrote what, which workers are there, and who this
-//! device is. Frames flow in; what has changed flows out.
+//! This device's copy of the catalog: rows with their cursor, what this member has read, who wrote what, which workers
+//! are there, and who this device is. Frames flow in; what has changed flows out.
 //!
 //! Invariant: a copy belongs to one workspace. A relay that serves another is turned away before any of its rows is
 //! taken.
 
 use std::collections::BTreeMap;
 
+use super::marks::Marks;
 use crate::ids::{ActorId, DocumentId, Epoch, PeerId};
 use crate::session::conversation::Writer;
 use crate::wire::catalog::{FromRelay, Live, Offer, Row, ToRelay, VERSION, Welcome, WriterRow};
@@ -17,6 +18,7 @@ pub(super) struct Catalog {
     pub(super) identity: Option<Welcome>,
     rows: BTreeMap<DocumentId, Row>,
     cursor: Option<u64>,
+    pub(super) marks: Marks,
     writers: BTreeMap<DocumentId, BTreeMap<ActorId, Writer>>,
     offers: Vec<Offer>,
     pub(super) caught_up: bool,
@@ -40,6 +42,10 @@ pub(super) enum Change {
     TurnedAway(String),
     /// Rows came. Those of `leases` have another lease than before; with `complete` the copy has just become up to date.
     Rows { changed: Vec<DocumentId>, leases: Vec<DocumentId>, complete: bool },
+    /// The member has read these further.
+    Read(Vec<DocumentId>),
+    /// A session was purged, or stays, in words why.
+    Purge(DocumentId, Result<(), String>),
     /// Writers of a document came.
     Writers(DocumentId),
     /// Members came or went.
@@ -102,6 +108,12 @@ impl Catalog {
             (Link::Up, FromRelay::Rows { cursor, reset, rows, complete }) => {
                 Some(self.take_rows(cursor, reset, rows, complete))
             }
+            (Link::Up, FromRelay::Read { marks, cursor }) => {
+                self.cursor = cursor.or(self.cursor);
+                Some(Change::Read(self.marks.heard(marks)))
+            }
+            (Link::Up, FromRelay::Purged { session }) => Some(Change::Purge(session, Ok(()))),
+            (Link::Up, FromRelay::NotPurged { session, reason }) => Some(Change::Purge(session, Err(reason))),
             (Link::Up, FromRelay::Writers { document, rows }) => {
                 self.restore_writers(document, rows);
                 Some(Change::Writers(document))
@@ -146,6 +158,7 @@ impl Catalog {
             changed.extend(self.rows.keys().copied());
             leases.extend(self.rows.iter().filter(|(_, row)| row.live.is_some()).map(|(document, _)| *document));
             self.rows.clear();
+            self.marks.reset();
         }
         for row in rows {
             let document = row.document;
@@ -169,6 +182,11 @@ impl Catalog {
     /// One row.
     pub(super) fn row(&self, document: DocumentId) -> Option<&Row> {
         self.rows.get(&document)
+    }
+
+    /// Whether a session was purged, as far as is known.
+    pub(super) fn is_purged(&self, document: DocumentId) -> bool {
+        self.rows.get(&document).is_some_and(|row| row.tombstone.is_some())
     }
 
     /// All rows.

@@ -108,6 +108,21 @@ pub enum Notice {
         /// Why.
         message: String,
     },
+    /// A session was purged on the relay. What is here of it is gone too, but for changes that the relay never had: with
+    /// any such the document stays, can be read and copied, and is sent nowhere.
+    Purged {
+        /// The session.
+        session: DocumentId,
+        /// How many changes the relay never had.
+        unsent: u64,
+    },
+    /// The relay doesn't purge the session that it was asked to.
+    NotPurged {
+        /// The session.
+        session: DocumentId,
+        /// Why, in words.
+        reason: String,
+    },
     /// A frame on `/catalog` that answers a worker's question or takes its lease.
     Lease(FromRelay),
 }

@@ -161,7 +161,7 @@ impl Keep {
     /// Sessions by when they were last changed or used, the latest first.
     fn ranked<'a>(&self, rows: impl Iterator<Item = &'a Row>) -> Vec<(Timestamp, &'a Row)> {
         let mut ranked: Vec<(Timestamp, &Row)> = rows
-            .filter(|row| !row.tombstone)
+            .filter(|row| row.tombstone.is_none())
             .filter_map(|row| {
                 let used = self.kept.get(&row.document).map_or(Timestamp(0), |kept| kept.used);
                 row.summary.as_ref().map(|summary| (summary.updated_at.unwrap_or_default().max(used), row))
@@ -245,7 +245,7 @@ impl Keep {
         protected: impl Fn(DocumentId) -> bool,
     ) -> Vec<DocumentId> {
         let rows: Vec<&Row> = rows.filter(|row| self.kept.contains_key(&row.document)).collect();
-        let purged = rows.iter().filter(|row| row.tombstone).map(|row| row.document);
+        let purged = rows.iter().filter(|row| row.tombstone.is_some()).map(|row| row.document);
         let mut excess: Vec<DocumentId> = purged.collect();
         if let Keeps::Recent { .. } = keeps {
             // What isn't here takes no room.
@@ -340,6 +340,7 @@ impl Device {
 mod tests {
     use super::*;
     use crate::session::{Leases, Session, Summary, Writers, conversation, summary};
+    use crate::wire::catalog::Tombstone;
 
     fn row(n: u8, at: u64) -> Row {
         let (document, session) = (DocumentId::from_bytes([n; 16]), Session::default());
@@ -347,7 +348,7 @@ mod tests {
         let summary = summary::summary(document, &session, &empty, Timestamp(at));
         let summary = Summary { updated_at: Some(Timestamp(at)), ..summary };
         let hash = automerge::ChangeHash([n; 32]);
-        Row { document, heads: vec![hash], summary: Some(summary), live: None, tombstone: false }
+        Row { document, heads: vec![hash], summary: Some(summary), live: None, tombstone: None }
     }
 
     fn kept(row: &Row, bytes: u64) -> KeptDocument {
@@ -371,7 +372,8 @@ mod tests {
     #[test]
     fn a_purged_session_goes_unless_something_of_it_is_unsent() {
         let mut rows = [row(1, 10), row(2, 20)];
-        rows.iter_mut().for_each(|row| row.tombstone = true);
+        let tombstone = Tombstone { at: Timestamp(9), by: "ada".to_owned(), spent: vec![] };
+        rows.iter_mut().for_each(|row| row.tombstone = Some(tombstone.clone()));
         let mut keep = Keep::new(Keeps::All);
         keep.restore(vec![kept(&rows[0], 5), KeptDocument { unsent: true, ..kept(&rows[1], 5) }]);
         assert_eq!(keep.excess(Keeps::All, rows.iter(), |_| false, |_| false), [rows[0].document]);

@@ -2,9 +2,9 @@
 //! command line and worker hold one [`Device`] each; the shell around it owns the two sockets and the store.
 //!
 //! In order of reading: `replica` (one document and its sync with the relay), `link` (the connection that carries it),
-//! `catalog` (rows, writers, leases), `view` (a session as it is looked at, live text joined on), `keep` (what is kept
-//! without being asked for), `effects` (what comes out). `receive`, `sessions`, `workspace` and `worker` are the
-//! device's own doings: what comes in, what a person does, what a worker does.
+//! `catalog` (rows, writers, leases), `marks` (what was read), `view` (a session as it is looked at, live text joined
+//! on), `keep` (what is kept without being asked for), `effects` (what comes out). `receive`, `sessions`, `profile`,
+//! `workspace`, `purge` and `worker` are the device's own doings: what comes in, what a person does, what a worker does.
 //!
 //! Invariant: a device never waits. A command takes effect here at once; what it has to store and send comes out as
 //! [`Effects`].
@@ -13,7 +13,9 @@ mod catalog;
 mod effects;
 mod keep;
 mod link;
+mod marks;
 mod profile;
+mod purge;
 mod receive;
 mod replica;
 mod sessions;
@@ -30,6 +32,7 @@ use automerge::{Automerge, Change};
 
 pub use self::effects::{Effects, Notice, SyncState};
 pub use self::keep::{Keeps, KeptDocument};
+pub use self::marks::Marks;
 pub use self::sessions::Outcome;
 pub use self::waiting::{QueueWrite, WaitingCommand};
 
@@ -100,6 +103,15 @@ pub enum DeviceError {
     /// The device has never been signed in.
     #[error("this device has never been connected to a relay: connect it once")]
     NoIdentity,
+    /// It was purged: what is here of it can only be read and copied.
+    #[error("session {0} was purged: nothing can be added to it")]
+    Purged(DocumentId),
+    /// Only what is deleted can be purged, once the relay knows of it.
+    #[error("session {0} is not deleted: delete it before you purge it")]
+    NotDeleted(DocumentId),
+    /// Only the relay can do it, and there is no link.
+    #[error("the relay is not connected, and only it can do that")]
+    NoLink,
     /// See there.
     #[error(transparent)]
     Command(#[from] CommandError),
@@ -163,6 +175,9 @@ impl Device {
         replica.hold_for(&self.uploads);
         if replica.broken().is_some() || !replica.heads().is_empty() {
             self.document_changed(document, &[], &mut effects);
+        }
+        if self.catalog.is_purged(document) {
+            self.purged(document, &mut effects);
         }
         self.push_sync(document, &mut effects);
         self.ask_for_tail(now, document, &mut effects);
@@ -328,7 +343,8 @@ impl Device {
 
     /// Sends what there is to send of a document.
     fn push_sync(&mut self, document: DocumentId, effects: &mut Effects) {
-        if !self.link.is_up() {
+        // A purged document is closed for ever: the relay would refuse each change of it.
+        if !self.link.is_up() || self.catalog.is_purged(document) {
             return;
         }
         let message = self.replicas.get_mut(&document).and_then(Replica::generate);

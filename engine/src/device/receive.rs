@@ -186,7 +186,13 @@ impl Device {
                 if self.catalog.caught_up {
                     self.list_kept((!complete).then_some(&*changed));
                 }
+                if complete {
+                    self.send_marks(effects);
+                }
             }
+            Change::Read(sessions) => effects.notices.extend(sessions.into_iter().map(Notice::Summary)),
+            Change::Purge(session, Ok(())) => self.purged(session, effects),
+            Change::Purge(session, Err(reason)) => effects.notices.push(Notice::NotPurged { session, reason }),
             Change::Writers(document) => {
                 self.surroundings_changed(document);
                 if self.replicas.contains_key(&document) {
@@ -206,6 +212,9 @@ impl Device {
     /// The relay's heads of a document are in its row: they count until `/sync` says more, and a document that the
     /// relay didn't have is asked for again.
     fn row_changed(&mut self, document: DocumentId, effects: &mut Effects) {
+        if self.catalog.is_purged(document) {
+            return self.purged(document, effects);
+        }
         let (Some(replica), Some(row)) = (self.replicas.get_mut(&document), self.catalog.row(document)) else {
             return;
         };

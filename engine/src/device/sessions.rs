@@ -38,6 +38,7 @@ impl Device {
         let mut effects = Effects::default();
         self.tell_catalog(&ToRelay::Follow { document: id }, &mut effects);
         self.written(id, change, &mut effects);
+        self.has_read(now, &[id], &mut effects);
         Ok((id, self.settle(effects)))
     }
 
@@ -49,6 +50,9 @@ impl Device {
         command: &Command,
     ) -> Result<(Done, Effects), DeviceError> {
         let by = self.member()?;
+        if self.catalog.is_purged(session) {
+            return Err(DeviceError::Purged(session));
+        }
         let command = self.filled_in(command)?;
         self.derive(now, session)?;
         let (replicas, views) = (&mut self.replicas, &self.views);
@@ -60,6 +64,8 @@ impl Device {
         let (done, change) = written?;
         let mut effects = Effects::default();
         self.written(session, change, &mut effects);
+        // Whoever writes has read what they write to.
+        self.has_read(now, &[session], &mut effects);
         Ok((done, self.settle(effects)))
     }
 
@@ -136,25 +142,26 @@ impl Device {
     }
 
     /// One row: of the document where it is here and ahead of the catalog, else the catalog's. Its place in the order,
-    /// and whether it is pinned, are this member's.
+    /// whether it is pinned and whether it is unread are this member's.
     pub fn summary(&mut self, now: Timestamp, session: DocumentId) -> Option<Summary> {
-        self.shared_summary(now, session).map(|summary| self.as_arranged(summary))
+        self.shared_summary(now, session).map(|summary| self.as_the_members(summary))
     }
 
-    fn as_arranged(&self, mut summary: Summary) -> Summary {
+    fn as_the_members(&self, mut summary: Summary) -> Summary {
         let own = summary.position.take();
         summary.position = self.profile.position(summary.id, own.as_deref()).map(str::to_owned);
         summary.pinned = self.profile.pins.contains_key(&summary.id);
+        summary.unread = summary.progress > self.catalog.marks.read(summary.id);
         summary
     }
 
     /// The row as everybody sees it.
-    fn shared_summary(&mut self, now: Timestamp, session: DocumentId) -> Option<Summary> {
+    pub(super) fn shared_summary(&mut self, now: Timestamp, session: DocumentId) -> Option<Summary> {
         let row = self.catalog.row(session);
         let ahead = self.replicas.get(&session).is_some_and(|replica| {
             let here = replica.document().is_some_and(|document| !document.is_empty());
             here && row.is_none_or(|row| {
-                !row.tombstone
+                row.tombstone.is_none()
                     && row.heads != replica.heads()
                     && (replica.holds(&row.heads) || replica.pending > 0 || row.summary.is_none())
             })
@@ -169,7 +176,7 @@ impl Device {
     /// Every session that is neither deleted nor purged, archived ones too; unordered.
     pub fn summaries(&mut self, now: Timestamp) -> Vec<Summary> {
         let shared = self.shared_summaries(now).into_iter();
-        shared.map(|summary| self.as_arranged(summary)).collect()
+        shared.map(|summary| self.as_the_members(summary)).collect()
     }
 
     /// The same, as everybody sees them.
@@ -188,7 +195,8 @@ impl Device {
 
     /// Every session that isn't purged, as everybody sees it.
     fn standing(&mut self, now: Timestamp) -> Vec<Summary> {
-        let listed = self.catalog.rows().filter(|row| !row.tombstone && row.summary.is_some()).map(|row| row.document);
+        let listed =
+            self.catalog.rows().filter(|row| row.tombstone.is_none() && row.summary.is_some()).map(|row| row.document);
         let own = self.replicas.keys().copied().filter(|document| self.catalog.row(*document).is_none());
         let sessions: BTreeSet<DocumentId> = listed.chain(own).collect();
         sessions.into_iter().filter_map(|session| self.shared_summary(now, session)).collect()

@@ -88,7 +88,7 @@ impl Device {
             return self.command(now, session, command);
         }
         let by = self.member()?;
-        let listed = self.catalog.row(session).is_some_and(|row| !row.tombstone && row.summary.is_some());
+        let listed = self.catalog.row(session).is_some_and(|row| row.tombstone.is_none() && row.summary.is_some());
         if !listed {
             return Err(DeviceError::NotHere(session));
         }

@@ -6,7 +6,8 @@
 //! [`conversation`] (what everyone sees; made by `shown` from `trust`, who wrote it, `outline`, which runs stand, and
 //! `text`, what they say), [`work`] (what a worker should do next), [`summary`] (what lists read, with the session's
 //! `strand`), [`derived`] (all of these kept in line with a document, by `live`), [`tail`] (live text stitched onto
-//! committed text), [`snapshot`] (the end of a conversation, kept for painting at once).
+//! committed text), [`snapshot`] (the end of a conversation, kept for painting at once), [`spent`] (what stays of a session
+//! that is purged).
 //!
 //! Invariant: everything derived is a pure function of document, leases, writers and now; rule numbers in comments are
 //! those of `docs/session-rules.md`.
@@ -28,6 +29,7 @@ pub mod rules;
 pub(crate) mod rules;
 mod shown;
 pub mod snapshot;
+pub mod spent;
 mod strand;
 pub mod summary;
 pub mod tail;

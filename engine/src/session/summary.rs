@@ -7,7 +7,7 @@ use super::model::{Origin, RunState, Session};
 use super::rules::{Rule, off};
 use super::strand;
 use super::work::{Work, WorkKind};
-use crate::ids::{DocumentId, Micros, Timestamp};
+use crate::ids::{DocumentId, Micros, Timestamp, compact_id};
 
 /// One row of a list. Its JSON is the command line's contract.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -15,6 +15,8 @@ use crate::ids::{DocumentId, Micros, Timestamp};
 #[serde(rename_all = "camelCase")]
 pub struct Summary {
     /// The session.
+    #[serde(with = "compact_id")]
+    #[cfg_attr(feature = "ts", ts(as = "DocumentId"))]
     pub id: DocumentId,
     /// Its title.
     pub name: String,
@@ -58,6 +60,9 @@ pub struct Summary {
     /// merged, so that "read up to" is a number as well.
     #[serde(default)]
     pub progress: u64,
+    /// Whether it has come further than the member has read; false in the relay's rows.
+    #[serde(default)]
+    pub unread: bool,
     /// Two lines of the last message (at most 200 characters).
     pub preview: String,
     /// The session's shape: at most 24 letters of `kbtxda`, newest last.
@@ -144,6 +149,7 @@ pub fn summary(id: DocumentId, session: &Session, conversation: &Conversation, n
             _ => None,
         },
         progress: progress(session),
+        unread: false,
         preview: preview(conversation),
         strand: strand::strand(conversation),
         work: conversation.work.as_ref().map(due),

@@ -1,19 +1,25 @@
 //! Frames of `/catalog`: the list of documents, who wrote what, leases. CBOR maps with `type`, one a binary message.
 //!
 //! A client opens the socket with its token (or ticket), sends [`ToRelay::Hello`], gets [`FromRelay::Welcome`], then
-//! rows: all of them, or those since its cursor.
+//! rows: all of them, or those since its cursor. Rows travel packed ([`super::packed`]).
+
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{ActorId, ChangeHash, DocumentId, Epoch, Micros, PeerId, Timestamp};
+use crate::ids::{ActorId, ChangeHash, DocumentId, Epoch, Micros, PeerId, Timestamp, compact_id};
 use crate::session::Summary;
 use crate::session::conversation::{MemberRole, Writer, WriterKind};
 use crate::session::model::Usage;
+use crate::session::spent::Spent;
 use crate::wire::ephemeral::ActivityState;
+use crate::wire::packed;
 
-/// Version of these frames.
-pub const VERSION: u32 = 1;
+/// Version of these frames. 2: rows come packed, marks and purges.
+pub const VERSION: u32 = 2;
+/// Marks that one frame may hold.
+pub const MAX_MARKS: usize = 2_000;
 
 /// From a client.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -37,6 +43,17 @@ pub enum ToRelay {
     Unfollow {
         /// The document.
         document: DocumentId,
+    },
+    /// How far this member has read. A lower mark than the relay's says nothing.
+    Read {
+        /// At most [`MAX_MARKS`].
+        marks: Vec<Mark>,
+    },
+    /// A person: drop everything of this session but the sums of what it spent. It must be deleted already, and nothing
+    /// brings it back.
+    Purge {
+        /// The session.
+        session: DocumentId,
     },
     /// A worker: what it can serve. Passed on to members.
     Offer(Offer),
@@ -97,12 +114,34 @@ pub enum FromRelay {
     Rows {
         /// Ask for what follows it after a reconnect.
         cursor: u64,
-        /// Whether the client must forget the rows it has (its cursor was unknown).
+        /// Whether the client must forget the rows and marks it has (its cursor was unknown).
         reset: bool,
         /// The rows.
+        #[serde(with = "packed::within")]
         rows: Vec<Row>,
         /// Whether this is the last of the first batch: the client is up to date.
         complete: bool,
+    },
+    /// How far this member has read, where that is new to this client. Also the acknowledgement of [`ToRelay::Read`]:
+    /// these marks are durable.
+    Read {
+        /// At most [`MAX_MARKS`].
+        #[serde(with = "packed::within")]
+        marks: Vec<Mark>,
+        /// Stands for everything up to them; `None` while rows are on their way that bring it.
+        cursor: Option<u64>,
+    },
+    /// The session of `Purge` is gone, durably. Everyone else learns it from the row.
+    Purged {
+        /// The session.
+        session: DocumentId,
+    },
+    /// The session of `Purge` stays as it is.
+    NotPurged {
+        /// The session.
+        session: DocumentId,
+        /// Why, in words.
+        reason: String,
     },
     /// Who wrote a followed document; added to what was sent before.
     Writers {
@@ -234,15 +273,38 @@ pub struct Member {
 #[serde(rename_all = "camelCase")]
 pub struct Row {
     /// The document.
+    #[serde(with = "compact_id")]
     pub document: DocumentId,
     /// The relay's heads.
+    #[serde(with = "hashes")]
     pub heads: Vec<ChangeHash>,
     /// `None` for what is no session.
     pub summary: Option<Summary>,
     /// The lease, while one lives.
     pub live: Option<Live>,
     /// Purged: only sums are left.
-    pub tombstone: bool,
+    pub tombstone: Option<Tombstone>,
+}
+
+/// What is left of a purged session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tombstone {
+    /// When, by the relay's clock.
+    pub at: Timestamp,
+    /// The member who purged it.
+    pub by: String,
+    /// What it cost.
+    pub spent: Vec<Spent>,
+}
+
+/// How far a member has read in a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// The session.
+    #[serde(with = "compact_id")]
+    pub session: DocumentId,
+    /// The highest [`Summary::progress`] that one of the member's devices has shown.
+    pub progress: u64,
 }
 
 /// A lease that lives, with what lists show.
@@ -275,4 +337,55 @@ pub struct Offer {
     pub models: Vec<String>,
     /// Core tools that are on.
     pub tools: Vec<String>,
+    /// By the name in its `skein.toml`.
+    #[serde(default)]
+    pub integrations: BTreeMap<String, OfferedIntegration>,
+}
+
+/// A tool server of a worker.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OfferedIntegration {
+    /// Its tools.
+    pub tools: Vec<String>,
+    /// The operator's floor, by tool or `*`: `ask`, `once`, `allow`, `deny`.
+    pub policy: BTreeMap<String, String>,
+    /// Whether it answers.
+    pub health: Health,
+}
+
+/// How a tool server is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum Health {
+    /// Being started.
+    #[default]
+    Starting,
+    /// It answers.
+    Up,
+    /// It doesn't.
+    Down {
+        /// Why, in words.
+        reason: String,
+    },
+}
+
+/// Hashes as their bytes, one after the other: in hex they would be most of a row.
+mod hashes {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::{Bytes, ChangeHash};
+
+    pub(super) fn serialize<S: Serializer>(hashes: &[ChangeHash], serializer: S) -> Result<S::Ok, S::Error> {
+        let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.0).collect();
+        serializer.serialize_bytes(&bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<ChangeHash>, D::Error> {
+        let bytes = Bytes::deserialize(deserializer)?;
+        let (hashes, rest) = bytes.as_chunks::<32>();
+        if !rest.is_empty() {
+            return Err(serde::de::Error::invalid_length(bytes.len(), &"hashes of 32 bytes"));
+        }
+        Ok(hashes.iter().map(|hash| automerge::ChangeHash(*hash)).collect())
+    }
 }

@@ -1,8 +1,9 @@
 //! What goes over the wire: [`frame`] (automerge-repo's protocol, path `/sync`), [`ephemeral`] (the payloads that
 //! viewers and workers pass through it), [`catalog`] (path `/catalog`), all in CBOR through [`cbor`], the one place
-//! that bounds what is decoded.
+//! that bounds what is decoded; [`packed`] compresses.
 
 pub mod catalog;
 pub mod cbor;
 pub mod ephemeral;
 pub mod frame;
+pub mod packed;

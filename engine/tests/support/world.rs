@@ -394,7 +394,7 @@ impl World {
         let writers = Writers { rows: rows.into_iter().collect(), own: BTreeMap::new() };
         let shown = conversation(&session, &leases, &writers, NOW);
         let summary = session.is_session.then(|| summary::summary(document, &session, &shown, NOW));
-        let row = Row { document, heads: built.get_heads(), summary, live, tombstone: false };
+        let row = Row { document, heads: built.get_heads(), summary, live, tombstone: None };
         self.rows.insert(document, row.clone());
         self.tell_row(row);
     }

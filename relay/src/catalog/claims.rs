@@ -1,7 +1,9 @@
 //! What workers ask of the catalog: to run a session, to store the change that makes a run, to stay at it.
 //!
 //! Invariant: an epoch is in the ledger before it is granted, so no restart repeats one; and nothing but the holder of
-//! the live claim makes a run.
+//! the live claim makes a run. What has to wait for the disk is asked in the background: the catalog waits for nobody.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use skein_engine::graph::change::ParsedChange;
@@ -12,9 +14,23 @@ use skein_engine::wire::catalog::{FromRelay, Live, Row};
 
 use super::{Ask, Catalog, Key, blocking};
 use crate::clock;
+use crate::hub::HubHandle;
 use crate::lease::{Holder, Lease, Renewed, TTL_MS};
 use crate::store::StoreError;
 use crate::store::ledger::Claim;
+
+/// How long the heads of a session may take to be read.
+const READING: Duration = Duration::from_secs(5);
+
+/// A claim that is being looked into.
+#[derive(Debug)]
+pub(super) struct Asked {
+    connection: ConnectionId,
+    ask: u64,
+    key: Key,
+    holder: Holder,
+    actor: ActorId,
+}
 
 impl Catalog {
     /// Takes up the claims that were live when the relay stopped: their workers have one time to live to come back.
@@ -30,49 +46,73 @@ impl Catalog {
         Ok(())
     }
 
-    pub(super) async fn claim(
-        &mut self,
-        id: ConnectionId,
-        ask: u64,
-        session: DocumentId,
-        actor: ActorId,
-        named: Epoch,
-    ) {
+    /// A worker wants a session. First what is known of it is looked up, which may have to wait for the disk.
+    pub(super) fn claim(&mut self, id: ConnectionId, ask: u64, session: DocumentId, actor: ActorId, named: Epoch) {
         let Some((key, holder)) = self.worker(id, session) else {
             return self.send(id, &FromRelay::Busy { ask, reason: "only a worker's token may claim".to_owned() });
         };
-        let answer = match self.grant(&key, holder, actor, named).await {
-            Ok((epoch, heads)) => FromRelay::Granted { ask, epoch, ttl_ms: TTL_MS, heads },
-            Err(reason) => FromRelay::Busy { ask, reason },
-        };
-        self.send(id, &answer);
+        if let Err(taken) = self.leases.taken(&key, &holder) {
+            return self.send(id, &FromRelay::Busy { ask, reason: taken.to_string() });
+        }
+        let claim = Asked { connection: id, ask, key, holder, actor };
+        let (hub, ledger, asks) = (self.hub.clone(), self.ledger.clone(), self.asks.clone());
+        tokio::spawn(async move {
+            let found = async {
+                heads(&hub, &claim.key).await?;
+                let of = claim.key.clone();
+                let last = blocking(move || ledger.claim(&of)).await.map_err(|error| error.to_string())?;
+                Ok(last.map_or(Epoch(0), |claim| claim.epoch))
+            };
+            let highest = found.await;
+            let _ = asks.send(Ask::Sought { claim, named, highest });
+        });
     }
 
-    async fn grant(
-        &mut self,
-        key: &Key,
-        holder: Holder,
-        actor: ActorId,
-        named: Epoch,
-    ) -> Result<(Epoch, Vec<ChangeHash>), String> {
-        let heads = self.hub.heads(key.clone()).await.ok_or("there is no such session")?;
-        let (ledger, of) = (self.ledger.clone(), key.clone());
-        let last = blocking(move || ledger.claim(&of)).await.map_err(|error| error.to_string())?;
-        let highest = last.map_or(Epoch(0), |claim| claim.epoch);
-        let claimed = self.leases.claim(clock::now(), key, holder.clone(), actor.clone(), named, highest);
-        let epoch = claimed.map_err(|error| error.to_string())?;
-        let claim =
-            Claim { epoch, actor, principal: holder.principal.clone(), peer: holder.peer.clone(), ended: false };
-        let (ledger, of) = (self.ledger.clone(), key.clone());
-        if let Err(error) = blocking(move || ledger.grant(&of, &claim)).await {
-            self.leases.revoke(key, epoch);
-            self.show(key);
-            return Err(error.to_string());
+    /// The highest epoch so far is known: the claim is made, and recorded before it is granted. The heads that the
+    /// worker must hold are read after it is made, since until then another may have begun a run.
+    pub(super) fn sought(&mut self, claim: Asked, named: Epoch, highest: Result<Epoch, String>) {
+        let claimed = highest.and_then(|highest| {
+            let highest = self.epochs.get(&claim.key).copied().unwrap_or_default().max(highest);
+            let (holder, actor) = (claim.holder.clone(), claim.actor.clone());
+            let claimed = self.leases.claim(clock::now(), &claim.key, holder, actor, named, highest);
+            claimed.map_err(|error| error.to_string())
+        });
+        let epoch = match claimed {
+            Ok(epoch) => epoch,
+            Err(reason) => return self.send(claim.connection, &FromRelay::Busy { ask: claim.ask, reason }),
+        };
+        self.epochs.insert(claim.key.clone(), epoch);
+        let Holder { principal, peer } = claim.holder.clone();
+        let record = Claim { epoch, actor: claim.actor.clone(), principal, peer, ended: false };
+        let (hub, ledger, asks) = (self.hub.clone(), self.ledger.clone(), self.asks.clone());
+        tokio::spawn(async move {
+            let of = claim.key.clone();
+            let outcome = match blocking(move || ledger.grant(&of, &record)).await {
+                Ok(()) => heads(&hub, &claim.key).await,
+                Err(error) => Err(error.to_string()),
+            };
+            let _ = asks.send(Ask::Recorded { claim, epoch, outcome });
+        });
+    }
+
+    /// The claim is on the disk: it is granted, unless whoever asked has gone.
+    pub(super) fn recorded(&mut self, claim: Asked, epoch: Epoch, outcome: Result<Vec<ChangeHash>, String>) {
+        let Asked { connection, ask, key, holder, .. } = claim;
+        match outcome {
+            Ok(heads) if self.connections.contains_key(&connection) => {
+                self.hub.set_live(key.clone(), Some((epoch, holder.principal)));
+                self.projector.live(key.clone(), Some(epoch));
+                self.show(&key);
+                self.send(connection, &FromRelay::Granted { ask, epoch, ttl_ms: TTL_MS, heads });
+            }
+            outcome => {
+                if let Some(lease) = self.leases.revoke(&key, epoch) {
+                    self.ended(&key, &lease);
+                }
+                let reason = outcome.err().unwrap_or_default();
+                self.send(connection, &FromRelay::Busy { ask, reason });
+            }
         }
-        self.hub.set_live(key.clone(), Some((epoch, holder.principal)));
-        self.projector.live(key.clone(), Some(epoch));
-        self.show(key);
-        Ok((epoch, heads))
     }
 
     pub(super) fn begin(&mut self, id: ConnectionId, ask: u64, session: DocumentId, epoch: Epoch, change: Bytes) {
@@ -102,7 +142,9 @@ impl Catalog {
         ask: u64,
         outcome: Result<(), String>,
     ) {
-        self.leases.begun(clock::now(), key, epoch);
+        if let Some(lease) = self.leases.begun(clock::now(), key, epoch, outcome.is_ok()) {
+            self.ended(key, &lease);
+        }
         let answer = match outcome {
             Ok(()) => FromRelay::Stored { ask },
             Err(reason) => FromRelay::Refused { ask, reason },
@@ -129,7 +171,7 @@ impl Catalog {
     pub(super) fn release(&mut self, id: ConnectionId, session: DocumentId, epoch: Epoch) {
         let Some((key, holder)) = self.worker(id, session) else { return };
         // A claim that has lapsed was ended then.
-        if let Ok(lease) = self.leases.release(clock::now(), &key, epoch, &holder) {
+        if let Ok(Some(lease)) = self.leases.release(clock::now(), &key, epoch, &holder) {
             self.ended(&key, &lease);
         }
     }
@@ -138,21 +180,22 @@ impl Catalog {
     pub(super) fn lapse(&mut self) {
         let now = clock::now();
         for (key, lease) in self.leases.expire(now) {
-            self.ended(&key, &lease);
-            let lost = FromRelay::Lost { session: key.1, epoch: lease.epoch };
-            let holders: Vec<ConnectionId> = self
-                .connections
-                .iter()
-                .filter(|(_, connection)| connection.scope == key.0)
-                .filter(|(_, connection)| connection.peer.as_ref() == Some(&lease.holder.peer))
-                .map(|(id, _)| *id)
-                .collect();
-            for id in holders {
-                self.send(id, &lost);
-            }
+            self.lost(&key, &lease);
         }
         for key in self.leases.take_news(now) {
             self.show(&key);
+        }
+    }
+
+    /// Ends a claim whose holder doesn't know it.
+    pub(super) fn lost(&mut self, key: &Key, lease: &Lease) {
+        self.ended(key, lease);
+        let lost = FromRelay::Lost { session: key.1, epoch: lease.epoch };
+        let of_scope = self.connections.iter().filter(|(_, connection)| connection.scope == key.0);
+        let holders = of_scope.filter(|(_, connection)| connection.peer.as_ref() == Some(&lease.holder.peer));
+        let holders: Vec<ConnectionId> = holders.map(|(id, _)| *id).collect();
+        for id in holders {
+            self.send(id, &lost);
         }
     }
 
@@ -192,4 +235,10 @@ impl Catalog {
         let holder = Holder { principal: connection.caller.principal.clone(), peer: connection.peer.clone()? };
         Some(((connection.scope.clone(), session), holder))
     }
+}
+
+/// The durable heads of a session; in words why there are none.
+async fn heads(hub: &HubHandle, key: &Key) -> Result<Vec<ChangeHash>, String> {
+    let heads = tokio::time::timeout(READING, hub.heads(key.clone())).await;
+    heads.map_err(|_| "the session can't be read now")?.ok_or_else(|| "there is no such session".to_owned())
 }

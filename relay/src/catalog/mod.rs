@@ -1,22 +1,29 @@
 //! The catalog: one task that owns the rows of every workspace, who follows them, which workers are connected and which
 //! of them runs what. Frames of `/catalog` come in from sockets, rows from the projector, writers from the commit task.
 //!
-//! [`rows`] is the order of changes, [`claims`] what workers ask. A connection that doesn't keep up gets no queue of
+//! [`rows`] is the order of changes, [`marks`] what members have read, [`claims`] what workers ask, [`reading`] and
+//! [`purges`] what people ask, [`listing`] what tools ask over HTTP; [`saved`] is how it begins. A connection that doesn't keep up gets no queue of
 //! rows: it is remembered how far it got, and it is sent the rest, as it then is, when it has drained.
 
 mod claims;
+pub mod listing;
+mod marks;
+mod purges;
+mod reading;
 pub mod rows;
+pub mod saved;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use skein_engine::ids::{DocumentId, Epoch, PeerId, Scope};
-use skein_engine::session::conversation::{Status, WriterKind};
+use skein_engine::ids::{ChangeHash, DocumentId, Epoch, PeerId, Scope};
+use skein_engine::session::conversation::WriterKind;
 use skein_engine::sync::ConnectionId;
-use skein_engine::wire::catalog::{FromRelay, Member, Offer, Row, ToRelay, VERSION, Welcome, WriterRow};
+use skein_engine::wire::catalog::{
+    FromRelay, MAX_MARKS, Mark, Member, Offer, Row, ToRelay, VERSION, Welcome, WriterRow,
+};
 use skein_engine::wire::cbor;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::accounts::{Accounts, Caller};
 use crate::clock;
@@ -27,12 +34,16 @@ use crate::lease::Leases;
 use crate::outgoing::{Outgoing, Pushed};
 use crate::projector::{Projected, ProjectorHandle};
 use crate::store::StoreError;
-use crate::store::ledger::Ledger;
+use crate::store::ledger::{Grave, Ledger};
 use crate::store::log::Log;
-use rows::Rows;
+use listing::{Listed, SessionQuery};
+use marks::Marks;
+use reading::Marking;
+use rows::{Page, Rows};
+use saved::SavedRow;
 
 /// Rows in one message.
-const PAGE: usize = 200;
+const PAGE: usize = 500;
 /// Documents whose writers one connection may follow.
 const MAX_FOLLOWED: usize = 20_000;
 
@@ -55,7 +66,12 @@ enum Ask {
     Projected(Box<Projected>),
     Writers(NewWriters),
     Members(Scope),
+    Sought { claim: claims::Asked, named: Epoch, highest: Result<Epoch, String> },
+    Recorded { claim: claims::Asked, epoch: Epoch, outcome: Result<Vec<ChangeHash>, String> },
     Begun { key: Key, epoch: Epoch, connection: ConnectionId, ask: u64, outcome: Result<(), String> },
+    Marked { marks: Vec<(Scope, Mark)>, outcome: Result<(), StoreError> },
+    Buried { key: Key, outcome: Result<Grave, String> },
+    List { caller: Box<Caller>, query: SessionQuery, answer: oneshot::Sender<Listed> },
     Stop,
 }
 
@@ -83,6 +99,13 @@ impl CatalogHandle {
     /// A workspace has other members than before.
     pub fn members(&self, workspace: Scope) {
         let _ = self.asks.send(Ask::Members(workspace));
+    }
+
+    /// The sessions of the caller's workspace; `None` while the relay stops.
+    pub async fn list(&self, caller: Caller, query: SessionQuery) -> Option<Listed> {
+        let (answer, listed) = oneshot::channel();
+        self.asks.send(Ask::List { caller: Box::new(caller), query, answer }).ok()?;
+        listed.await.ok()
     }
 
     /// Ends the task.
@@ -113,9 +136,16 @@ pub struct Catalog {
     ledger: Ledger,
     asks: mpsc::UnboundedSender<Ask>,
     rows: HashMap<Scope, Rows>,
+    /// By the member's own scope.
+    marks: HashMap<Scope, Marks>,
+    marking: Marking,
+    /// Sessions being purged, and who asked.
+    purging: HashMap<Key, BTreeSet<ConnectionId>>,
     offers: HashMap<Scope, BTreeMap<ConnectionId, Offer>>,
     connections: HashMap<ConnectionId, Connection>,
     leases: Leases,
+    /// The highest epochs granted in this start, also those that the ledger hasn't recorded yet.
+    epochs: HashMap<Key, Epoch>,
     /// Scopes with rows that not everyone was sent.
     unsent: HashSet<Scope>,
 }
@@ -136,64 +166,7 @@ struct Connection {
     follows: HashSet<DocumentId>,
 }
 
-/// A row as it is kept in the log.
-#[derive(Serialize, Deserialize)]
-struct SavedRow {
-    cursor: u64,
-    row: Row,
-}
-
 impl Catalog {
-    /// Reads the saved rows, and the claims that were live when the relay stopped. Blocks.
-    pub fn open(
-        handle: &CatalogHandle,
-        accounts: std::sync::Arc<Accounts>,
-        hub: HubHandle,
-        projector: ProjectorHandle,
-        log: Log,
-        ledger: Ledger,
-    ) -> Result<Self, StoreError> {
-        let mut saved: HashMap<Scope, Vec<(u64, Row)>> = HashMap::new();
-        let mut stale: HashSet<Key> = log.uncovered()?.into_iter().collect();
-        for entry in log.rows()? {
-            let Ok(SavedRow { cursor, row }) = cbor::decode::<SavedRow>(&entry.row) else {
-                stale.insert(entry.key);
-                continue;
-            };
-            // Its lease may have ended while nobody looked.
-            if row.summary.as_ref().is_some_and(|summary| summary.status == Status::Streaming) {
-                stale.insert(entry.key.clone());
-            }
-            saved.entry(entry.key.0).or_default().push((cursor, row));
-        }
-        let now = clock::now();
-        let mut rows: HashMap<Scope, Rows> =
-            saved.into_iter().map(|(scope, saved)| (scope, Rows::new(now, saved))).collect();
-        for workspace in accounts.workspaces() {
-            rows.entry(workspace.scope()).or_insert_with(|| Rows::new(now, Vec::new()));
-        }
-        let mut catalog = Self {
-            accounts,
-            hub,
-            projector,
-            log,
-            ledger,
-            asks: handle.asks.clone(),
-            rows,
-            offers: HashMap::new(),
-            connections: HashMap::new(),
-            leases: Leases::default(),
-            unsent: HashSet::new(),
-        };
-        catalog.restore_claims()?;
-        let group = catalog.log.group().saturating_sub(1);
-        // Profiles have no rows.
-        for key in stale.into_iter().filter(|(scope, _)| catalog.rows.contains_key(scope)) {
-            catalog.projector.again(key, group);
-        }
-        Ok(catalog)
-    }
-
     /// Runs until it is told to stop.
     pub async fn run(mut self, mut mailbox: Mailbox) {
         loop {
@@ -232,6 +205,8 @@ impl Catalog {
                     congested: false,
                     follows: HashSet::new(),
                 };
+                // Its workspace may be younger than this start.
+                self.rows_of(&connection.scope);
                 self.connections.insert(id, connection);
             }
             Frame::Event(id, Event::Message(bytes, _share)) => match cbor::decode::<ToRelay>(&bytes) {
@@ -269,8 +244,10 @@ impl Catalog {
             _ if connection.peer.is_none() => self.refuse(id, "the first message must be hello"),
             ToRelay::Follow { document } => self.follow(id, document).await,
             ToRelay::Unfollow { document } => _ = connection.follows.remove(&document),
+            ToRelay::Read { marks } => self.read(id, marks),
+            ToRelay::Purge { session } => self.purge(id, session),
             ToRelay::Offer(offer) => self.offer(id, offer),
-            ToRelay::Claim { ask, session, actor, epoch } => self.claim(id, ask, session, actor, epoch).await,
+            ToRelay::Claim { ask, session, actor, epoch } => self.claim(id, ask, session, actor, epoch),
             ToRelay::Begin { ask, session, epoch, change } => self.begin(id, ask, session, epoch, change),
             ToRelay::Renew { ask, session, epoch, activity, usage, cost_micros } => {
                 let live = skein_engine::wire::catalog::Live { epoch, activity, usage, cost_micros };
@@ -382,37 +359,50 @@ impl Catalog {
         match ask {
             Ask::Projected(projected) => self.project(*projected),
             Ask::Writers(writers) => self.tell_writers(writers),
+            Ask::Sought { claim, named, highest } => self.sought(claim, named, highest),
+            Ask::Recorded { claim, epoch, outcome } => self.recorded(claim, epoch, outcome),
             Ask::Begun { key, epoch, connection, ask, outcome } => self.begun(&key, epoch, connection, ask, outcome),
             Ask::Members(scope) => self.tell_members(&scope),
+            Ask::Marked { marks, outcome } => self.marked(marks, outcome),
+            Ask::Buried { key, outcome } => self.buried(key, outcome),
+            Ask::List { caller, query, answer } => {
+                // Whoever asked may have gone.
+                let _ = answer.send(self.listed(&caller, &query));
+            }
             Ask::Stop => {}
         }
     }
 
     fn project(&mut self, projected: Projected) {
         let Projected { key, heads, summary, broken, group } = projected;
-        // A workspace may be new; profiles have no rows.
-        if !self.rows.contains_key(&key.0) && self.accounts.workspaces().iter().any(|of| of.scope() == key.0) {
-            self.rows.insert(key.0.clone(), Rows::new(clock::now(), Vec::new()));
+        // Profiles have no rows.
+        if !key.0.is_workspace() {
+            return;
         }
-        let Some(rows) = self.rows.get_mut(&key.0) else { return };
+        let rows = self.rows_of(&key.0);
         let known = rows.get(&key.1);
+        if known.is_some_and(|row| row.tombstone.is_some()) {
+            return;
+        }
         let row = Row {
             document: key.1,
             heads,
             summary: if broken { known.and_then(|row| row.summary.clone()) } else { summary },
-            live: self.leases.get(&key).map(|lease| lease.live.clone()),
-            tombstone: known.is_some_and(|row| row.tombstone),
+            live: None,
+            tombstone: None,
         };
-        let saved = Row { live: None, ..row.clone() };
-        let (cursor, news) = rows.put(row);
+        let saved = row.clone();
+        let row = Row { live: self.leases.get(&key).map(|lease| lease.live.clone()), ..row };
+        let (cursor, news) = self.rows_of(&key.0).put(row);
         if news {
             self.unsent.insert(key.0.clone());
         }
         // Saved also if it says the same: it covers more changes now.
-        let saved = cbor::encode(&SavedRow { cursor, row: saved });
-        if let Err(error) = self.log.save_row(&key, &saved, group) {
-            tracing::warn!("the row of {} was not saved: {error}", key.1);
-        }
+        SavedRow { cursor, row: saved }.save(&self.log, &key, group);
+    }
+
+    fn rows_of(&mut self, scope: &Scope) -> &mut Rows {
+        self.rows.entry(scope.clone()).or_insert_with(|| Rows::new(clock::now(), Vec::new()))
     }
 
     fn tell_writers(&mut self, writers: NewWriters) {
@@ -430,30 +420,42 @@ impl Catalog {
         }
     }
 
-    /// Sends each connection of a scope the rows that it lacks. Those in step share one encoded message.
+    /// Sends each connection of a scope the rows, and the marks of its member, that it lacks. Those in step share the
+    /// encoded rows.
     fn send_rows(&mut self, scope: &Scope) {
         let Some(rows) = self.rows.get(scope) else { return };
-        let mut encoded: HashMap<(u64, bool), (Bytes, u64, bool)> = HashMap::new();
+        let mut encoded: HashMap<u64, Encoded> = HashMap::new();
         for connection in self.connections.values_mut() {
             if connection.scope != *scope || connection.peer.is_none() {
                 continue;
             }
+            if std::mem::take(&mut connection.reset) {
+                let forget = FromRelay::Rows { cursor: 0, reset: true, rows: Vec::new(), complete: false };
+                connection.push(cbor::encode(&forget).into());
+            }
+            let marks = self.marks.get(&connection.caller.member.scope());
             while !connection.congested {
-                let step = (connection.cursor, connection.reset);
-                let (message, cursor, complete) = encoded.entry(step).or_insert_with(|| {
-                    let page = rows.after(step.0, PAGE);
-                    let (cursor, complete) = (page.cursor, page.complete);
-                    let rows = FromRelay::Rows { cursor, reset: step.1, rows: page.rows, complete };
-                    (cbor::encode(&rows).into(), cursor, complete)
+                let page = encoded.entry(connection.cursor).or_insert_with(|| {
+                    let Page { cursor, rows, complete } = rows.after(connection.cursor, PAGE);
+                    let empty = rows.is_empty();
+                    let message = cbor::encode(&FromRelay::Rows { cursor, reset: false, rows, complete }).into();
+                    Encoded { message, cursor, complete, empty }
                 });
                 // A connection that is up to date hears nothing, but one that has just come hears that it is.
-                if *cursor != connection.cursor || connection.behind {
-                    connection.push(message.clone());
+                let tells = !page.empty || connection.behind;
+                // Marks first: with the page's cursor the client has both.
+                let marks = marks.map(|marks| marks.between(connection.cursor, page.cursor)).unwrap_or_default();
+                for (index, some) in marks.chunks(MAX_MARKS).enumerate() {
+                    let last = (index + 1) * MAX_MARKS >= marks.len();
+                    let cursor = (last && !tells).then_some(page.cursor);
+                    connection.push(cbor::encode(&FromRelay::Read { marks: some.to_vec(), cursor }).into());
                 }
-                connection.cursor = *cursor;
-                connection.reset = false;
-                connection.behind = !*complete;
-                if *complete {
+                if tells {
+                    connection.push(page.message.clone());
+                }
+                connection.cursor = page.cursor;
+                connection.behind = !page.complete;
+                if page.complete {
                     break;
                 }
             }
@@ -473,6 +475,14 @@ impl Catalog {
             connection.outgoing.close(why);
         }
     }
+}
+
+/// A page of rows as it is sent.
+struct Encoded {
+    message: Bytes,
+    cursor: u64,
+    complete: bool,
+    empty: bool,
 }
 
 impl Connection {

@@ -1,12 +1,16 @@
 //! The rows of one workspace's catalog with their cursors: each change of a row moves it to the end, so "what follows
 //! cursor C" needs no history. Pure.
 //!
-//! Invariant: cursors only grow, over restarts too, since a start begins at the clock.
+//! Invariant: cursors only grow, over restarts too, since a start begins at the clock (in microseconds: no relay makes a
+//! change in less).
 
 use std::collections::{BTreeMap, HashMap};
 
 use skein_engine::ids::{DocumentId, Timestamp};
 use skein_engine::wire::catalog::Row;
+
+/// Bytes of rows in one page, by estimate; a single larger row is a page of its own.
+const PAGE_BYTES: usize = 256 << 10;
 
 /// See the module.
 #[derive(Debug)]
@@ -31,7 +35,7 @@ pub struct Page {
 impl Rows {
     /// The rows that were saved, each with its cursor.
     pub fn new(now: Timestamp, saved: Vec<(u64, Row)>) -> Self {
-        let mut rows = Self { rows: HashMap::new(), by_cursor: BTreeMap::new(), cursor: now.0 };
+        let mut rows = Self { rows: HashMap::new(), by_cursor: BTreeMap::new(), cursor: now.0.saturating_mul(1_000) };
         for (cursor, row) in saved {
             rows.cursor = rows.cursor.max(cursor);
             rows.by_cursor.insert(cursor, row.document);
@@ -58,10 +62,26 @@ impl Rows {
             }
             self.by_cursor.remove(cursor);
         }
+        let cursor = self.advance();
+        self.by_cursor.insert(cursor, row.document);
+        self.rows.insert(row.document, (cursor, row));
+        (cursor, true)
+    }
+
+    /// The cursor of the last change.
+    pub fn cursor(&self) -> u64 {
+        self.cursor
+    }
+
+    /// A cursor for a change of something beside the rows.
+    pub fn advance(&mut self) -> u64 {
         self.cursor += 1;
-        self.by_cursor.insert(self.cursor, row.document);
-        self.rows.insert(row.document, (self.cursor, row));
-        (self.cursor, true)
+        self.cursor
+    }
+
+    /// No cursor up to this one is given out again.
+    pub fn skip(&mut self, cursor: u64) {
+        self.cursor = self.cursor.max(cursor);
     }
 
     /// Whether "what follows this" can be answered.
@@ -69,15 +89,25 @@ impl Rows {
         cursor <= self.cursor
     }
 
+    /// The rows that changed after a cursor, each with its own, oldest change first.
+    pub fn since(&self, cursor: u64) -> impl Iterator<Item = (u64, &Row)> {
+        let following = self.by_cursor.range(cursor.saturating_add(1)..);
+        following.filter_map(|(at, document)| Some((*at, self.get(document)?)))
+    }
+
     /// At most `limit` rows that changed after a cursor.
     pub fn after(&self, cursor: u64, limit: usize) -> Page {
-        let mut following = self.by_cursor.range(cursor.saturating_add(1)..);
         let mut page = Page { cursor, rows: Vec::new(), complete: true };
-        for (at, document) in following.by_ref().take(limit) {
-            page.cursor = *at;
-            page.rows.extend(self.get(document).cloned());
+        let mut bytes = 0;
+        for (at, row) in self.since(cursor) {
+            bytes += weight(row);
+            if page.rows.len() == limit || (bytes > PAGE_BYTES && !page.rows.is_empty()) {
+                page.complete = false;
+                break;
+            }
+            page.cursor = at;
+            page.rows.push(row.clone());
         }
-        page.complete = following.next().is_none();
         if page.complete {
             page.cursor = self.cursor.max(cursor);
         }
@@ -85,12 +115,22 @@ impl Rows {
     }
 }
 
+/// Bytes that a row takes on the wire before it is packed, about.
+fn weight(row: &Row) -> usize {
+    let texts = row.summary.as_ref().map_or(0, |summary| 500 + summary.name.len() + summary.preview.len());
+    let sums = row.tombstone.as_ref().map_or(0, |tombstone| 250 * tombstone.spent.len());
+    64 + 32 * row.heads.len() + texts + sums
+}
+
 #[cfg(test)]
 mod tests {
+    use skein_engine::wire::catalog::Tombstone;
+
     use super::*;
 
-    fn row(n: u8, tombstone: bool) -> Row {
+    fn row(n: u8, purged: bool) -> Row {
         let document = DocumentId::from_bytes([n; 16]);
+        let tombstone = purged.then(|| Tombstone { at: Timestamp(0), by: "ada".to_owned(), spent: vec![] });
         Row { document, heads: vec![], summary: None, live: None, tombstone }
     }
 
@@ -129,9 +169,25 @@ mod tests {
     }
 
     #[test]
+    fn a_large_row_makes_a_page_of_its_own() {
+        let mut rows = Rows::new(Timestamp(0), vec![]);
+        for n in 1..=3 {
+            let heads = vec![automerge::ChangeHash([n; 32]); if n == 2 { 10_000 } else { 1 }];
+            rows.put(Row { heads, ..row(n, false) });
+        }
+        let mut sizes = Vec::new();
+        let mut cursor = 0;
+        while sizes.len() < 3 {
+            let page = rows.after(cursor, 100);
+            (cursor, _) = (page.cursor, sizes.push(page.rows.len()));
+        }
+        assert_eq!(sizes, [1, 1, 1]);
+    }
+
+    #[test]
     fn a_restart_keeps_the_cursors_that_were_given_out() {
         let mut rows = Rows::new(Timestamp(1000), vec![]);
-        assert!(!rows.knows(1001));
+        assert!(!rows.knows(1_000_001));
         let (cursor, _) = rows.put(row(1, false));
         assert!(rows.knows(cursor));
         let restarted = Rows::new(Timestamp(2000), vec![(cursor, row(1, false))]);

@@ -1,16 +1,18 @@
 //! The ledger: what no client could bring back. Who each actor is, as of its first change, never rewritten; the highest
-//! epoch and the last claim of each session; the documents that broke whoever read them.
+//! epoch and the last claim of each session; the documents that broke whoever read them; what is left of purged ones;
+//! what each member has read.
 //!
-//! One sled tree: `w` document actor → writer, `e` document → claim, `q` document → why it is set aside. Everything
-//! here blocks.
+//! One sled tree: `w` document actor → writer, `e` document → claim, `q` document → why it is set aside, `t` document →
+//! what is left of it, `m` member session → mark. Everything here blocks.
 
 use std::path::Path;
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use skein_engine::ids::{ActorId, DocumentId, Epoch, PeerId, Principal, Scope};
+use skein_engine::ids::{ActorId, ChangeHash, DocumentId, Epoch, PeerId, Principal, Scope};
 use skein_engine::session::conversation::Writer;
+use skein_engine::wire::catalog::{Mark, Tombstone};
 use skein_engine::wire::cbor;
 use sled::Batch;
 
@@ -39,6 +41,26 @@ pub struct Claim {
     pub peer: PeerId,
     /// It was released or lapsed.
     pub ended: bool,
+}
+
+/// What is left of a purged document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Grave {
+    /// Its last heads: what devices have beyond them was never here.
+    pub heads: Vec<ChangeHash>,
+    /// What its row says.
+    pub tombstone: Tombstone,
+}
+
+/// How far a member has read in a session.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SavedMark {
+    /// The member's.
+    pub scope: Scope,
+    /// How far.
+    pub mark: Mark,
+    /// The catalog's cursor at which it changed; `None`: the relay ended before it was given out.
+    pub cursor: Option<u64>,
 }
 
 impl Ledger {
@@ -119,6 +141,67 @@ impl Ledger {
         })
     }
 
+    /// Records that a document is purged, and lets go of who wrote it. Durable on return.
+    pub fn bury(&self, (scope, document): &Key, grave: &Grave) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        let writers = prefixed(b'w', scope, *document);
+        for key in self.0.read(|tree| tree.scan_prefix(&writers).keys().collect::<sled::Result<Vec<_>>>())? {
+            batch.remove(key);
+        }
+        batch.insert(prefixed(b't', scope, *document), cbor::encode(grave));
+        self.0.commit(batch)
+    }
+
+    /// All purged documents.
+    pub fn graves(&self) -> Result<Vec<(Key, Grave)>, StoreError> {
+        self.0.read(|tree| {
+            let mut graves = Vec::new();
+            for entry in tree.scan_prefix(b"t") {
+                let (key, value) = entry?;
+                if let (Some(key), Some(grave)) = (read_document_key(&key[1..]), decode(&value)) {
+                    graves.push((key, grave));
+                }
+            }
+            Ok(graves)
+        })
+    }
+
+    /// Keeps marks, which replace lower ones. Durable on return.
+    pub fn keep_marks(&self, marks: &[(Scope, Mark)]) -> Result<(), StoreError> {
+        let mut batch = Batch::default();
+        for (scope, mark) in marks {
+            batch.insert(prefixed(b'm', scope, mark.session), cbor::encode(&(mark.progress, None::<u64>)));
+        }
+        self.0.commit(batch)
+    }
+
+    /// Notes at which cursor a mark was given out; not waiting for the disk: without a note it is given out again.
+    pub fn place_mark(&self, scope: &Scope, mark: Mark, cursor: u64) -> Result<(), StoreError> {
+        let value = cbor::encode(&(mark.progress, Some(cursor)));
+        self.0.write(|tree| tree.insert(prefixed(b'm', scope, mark.session), value).map(|_| ()))
+    }
+
+    /// Drops a mark.
+    pub fn drop_mark(&self, scope: &Scope, session: DocumentId) -> Result<(), StoreError> {
+        self.0.write(|tree| tree.remove(prefixed(b'm', scope, session)).map(|_| ()))
+    }
+
+    /// All marks.
+    pub fn marks(&self) -> Result<Vec<SavedMark>, StoreError> {
+        self.0.read(|tree| {
+            let mut marks = Vec::new();
+            for entry in tree.scan_prefix(b"m") {
+                let (key, value) = entry?;
+                if let (Some((scope, session)), Some((progress, cursor))) =
+                    (read_document_key(&key[1..]), decode::<(u64, Option<u64>)>(&value))
+                {
+                    marks.push(SavedMark { scope, mark: Mark { session, progress }, cursor });
+                }
+            }
+            Ok(marks)
+        })
+    }
+
     /// Why a document is set aside, if it is.
     pub fn set_aside(&self, (scope, document): &Key) -> Result<Option<String>, StoreError> {
         let value = self.0.read(|tree| tree.get(prefixed(b'q', scope, *document)))?;
@@ -191,7 +274,35 @@ mod tests {
             ledger.close();
         }
         let (ledger, _) = Ledger::open(&path).unwrap();
-        assert_eq!(ledger.open_claims().unwrap(), [(live, claim)]);
+        assert_eq!(ledger.open_claims().unwrap(), [(live.clone(), claim)]);
         assert_eq!(ledger.claim(&done).unwrap().unwrap().epoch, Epoch(9));
+    }
+    #[test]
+    fn marks_and_graves_are_there_after_a_reopen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ledger");
+        let key = (Scope::from("w/1"), DocumentId::random());
+        let scope = Scope::from("m/1");
+        let [placed, open] = [3, 5].map(|progress| Mark { session: DocumentId::random(), progress });
+        let tombstone = Tombstone { at: skein_engine::ids::Timestamp(7), by: "ada".to_owned(), spent: vec![] };
+        let grave = Grave { heads: vec![automerge::ChangeHash([9; 32])], tombstone };
+        {
+            let (ledger, _) = Ledger::open(&path).unwrap();
+            let actor = ActorId::from([7; 16].as_slice());
+            ledger.bind(&[(key.clone(), actor, writer("first"))]).unwrap();
+            ledger.keep_marks(&[(scope.clone(), placed), (scope.clone(), open)]).unwrap();
+            ledger.place_mark(&scope, placed, 11).unwrap();
+            ledger.bury(&key, &grave).unwrap();
+            ledger.close();
+        }
+        let (ledger, _) = Ledger::open(&path).unwrap();
+        assert_eq!(ledger.writers(&key).unwrap(), []);
+        assert_eq!(ledger.graves().unwrap(), [(key, grave)]);
+        let mut marks = ledger.marks().unwrap();
+        marks.sort_by_key(|saved| saved.mark.progress);
+        let saved = |mark, cursor| SavedMark { scope: scope.clone(), mark, cursor };
+        assert_eq!(marks, [saved(placed, Some(11)), saved(open, None)]);
+        ledger.drop_mark(&scope, open.session).unwrap();
+        assert_eq!(ledger.marks().unwrap(), [saved(placed, Some(11))]);
     }
 }

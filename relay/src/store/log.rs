@@ -204,7 +204,14 @@ impl Log {
         })
     }
 
-    fn delete_now(&self, scope: &Scope, document: DocumentId) -> Result<(), StoreError> {
+    /// Whether there is any change of a document. Blocks.
+    pub fn holds(&self, scope: &Scope, document: DocumentId) -> Result<bool, StoreError> {
+        let prefix = prefixed(b'c', &document_key(scope, document));
+        self.0.database.read(|tree| tree.scan_prefix(&prefix).next().transpose()).map(|first| first.is_some())
+    }
+
+    /// [`Storage::delete`] for a thread that may block.
+    pub fn delete_now(&self, scope: &Scope, document: DocumentId) -> Result<(), StoreError> {
         let document_part = document_key(scope, document);
         let prefix = prefixed(b'c', &document_part);
         let keys = self.0.database.read(|tree| tree.scan_prefix(&prefix).keys().collect::<sled::Result<Vec<_>>>())?;
@@ -213,6 +220,7 @@ impl Log {
             batch.remove(key);
         }
         batch.remove(prefixed(b'u', &document_part));
+        self.0.next.lock().unwrap_or_else(PoisonError::into_inner).remove(&(scope.clone(), document));
         self.0.database.commit(batch)
     }
 

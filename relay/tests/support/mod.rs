@@ -218,6 +218,8 @@ pub struct Catalog {
     pub rows: std::collections::BTreeMap<DocumentId, Row>,
     pub cursor: u64,
     pub resets: u32,
+    /// Rows that it was sent.
+    pub heard: usize,
     /// Everything else that it was told.
     pub told: std::collections::VecDeque<FromRelay>,
 }
@@ -236,7 +238,7 @@ impl Catalog {
             other => panic!("no welcome but {other:?}"),
         };
         let told = std::collections::VecDeque::new();
-        let mut catalog = Self { socket, welcome, rows: Default::default(), cursor: 0, resets: 0, told };
+        let mut catalog = Self { socket, welcome, rows: Default::default(), cursor: 0, resets: 0, heard: 0, told };
         while !catalog.hear().await {}
         catalog
     }
@@ -254,6 +256,7 @@ impl Catalog {
                     self.resets += 1;
                 }
                 self.cursor = cursor;
+                self.heard += rows.len();
                 self.rows.extend(rows.into_iter().map(|row| (row.document, row)));
                 complete
             }

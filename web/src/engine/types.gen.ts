@@ -61,6 +61,8 @@ export type Summary = {
    * merged, so that "read up to" is a number as well.
    */
   progress: number,
+  /** Whether it has come further than the member has read; false in the relay's rows. */
+  unread: boolean,
   /** Two lines of the last message (at most 200 characters). */
   preview: string,
   /** The session's shape: at most 24 letters of `kbtxda`, newest last. */
@@ -164,7 +166,9 @@ export type Role = "user" | "assistant";
 /** A part as shown. */
 export type ShownPart = {
   /** Its index in the document's message: what `tail` and `omit` name. */
-  index: number, } & ({ "type": "text",
+  index: number,
+  /** Left out of what models are sent, by a person's `omit`. */
+  omitted?: boolean, } & ({ "type": "text",
   /** The chunks joined. */
   text: string, } | { "type": "thinking",
   /** The chunks joined. */

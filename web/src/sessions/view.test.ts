@@ -23,6 +23,7 @@ const row = (id: string, more: Partial<Summary>): Summary => ({
   task: null,
   duplicateOf: null,
   progress: 0,
+  unread: false,
   preview: '',
   strand: '',
   work: null,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 
-use super::{ConnectionId, Effects, Hub, Key, State};
+use super::{ConnectionId, Effects, Hub, Key, PURGED, State};
 use crate::graph::change::ParsedChange;
 use crate::graph::{Added, ChangeGraph};
 use crate::ids::{ActorId, Timestamp};
@@ -52,6 +52,30 @@ impl Hub {
         self.documents.insert(key.clone(), State::Loaded(Box::new(document)));
         for (connection, said) in queue {
             self.hear(now, connection, &key, said, &mut effects);
+        }
+        self.with_wake(effects)
+    }
+
+    /// Drops a document for good: who follows it is told that there is none, and nothing more of it is taken.
+    pub fn purge(&mut self, key: &Key) -> Effects {
+        let mut effects = Effects::default();
+        self.purged.insert(key.clone());
+        self.tickets.retain(|_, (of, _)| of != key);
+        self.differing.remove(key);
+        self.live.remove(key);
+        let followers: BTreeSet<ConnectionId> = match self.documents.remove(key) {
+            Some(State::Loaded(document)) => document.followers.keys().copied().collect(),
+            Some(State::Loading { queue, .. }) => queue.into_iter().map(|(connection, _)| connection).collect(),
+            None => BTreeSet::new(),
+        };
+        self.held.retain(|(_, _, of)| of != key);
+        for connection in followers {
+            if let Some(known) = self.connections.get_mut(&connection) {
+                known.follows.remove(key);
+                known.unknown.remove(key);
+                known.behind.remove(key);
+            }
+            self.unavailable(connection, key, &mut effects);
         }
         self.with_wake(effects)
     }
@@ -146,6 +170,9 @@ impl Hub {
         change: Bytes,
         effects: &mut Effects,
     ) -> Result<Option<u64>, String> {
+        if self.purged.contains(key) {
+            return Err(PURGED.to_owned());
+        }
         let Some(State::Loaded(document)) = self.documents.get_mut(key) else {
             return Err("the document is not loaded".to_owned());
         };

@@ -16,7 +16,7 @@ use super::document::{Address, Document};
 pub use super::effects::{ConnectionId, ConnectionInfo, Effects, Key};
 use crate::ids::{ChangeHash, DocumentId, Epoch, PeerId, Principal, Timestamp};
 use crate::wire::cbor;
-use crate::wire::ephemeral::Ephemeral;
+use crate::wire::ephemeral::{Ephemeral, Tail};
 use crate::wire::frame::{EVERYONE, Frame, PROTOCOL_VERSION};
 use said::Said;
 
@@ -35,6 +35,7 @@ const MAX_EPHEMERAL: usize = 256 << 10;
 /// A document that nobody follows is kept this long.
 const QUIET_MS: u64 = 60_000;
 
+const PURGED: &str = "it was purged: nothing can be added to it";
 const FOREIGN_SENDER: &str = "the sender id is not this connection's";
 
 /// See the module.
@@ -53,6 +54,8 @@ pub struct Hub {
     differing: HashSet<Key>,
     next_look: Option<Timestamp>,
     live: HashMap<Key, (Epoch, Principal)>,
+    /// Documents that are gone for good.
+    purged: HashSet<Key>,
 }
 
 #[derive(Debug)]
@@ -91,6 +94,7 @@ impl Hub {
             differing: HashSet::new(),
             next_look: None,
             live: HashMap::new(),
+            purged: HashSet::new(),
         }
     }
 
@@ -188,12 +192,16 @@ impl Hub {
         if info.read_only && key.0 == info.scope {
             return matches!(payload, Ok(Ephemeral::TailRequest | Ephemeral::Presence));
         }
-        match payload {
-            Ok(Ephemeral::Tail(tail)) => {
-                self.live.get(&key).is_some_and(|(epoch, who)| *epoch == tail.epoch && *who == info.writer.principal)
-            }
-            _ => true,
-        }
+        // What a worker says of its run counts only under the lease that lives.
+        let of = match payload {
+            Ok(
+                Ephemeral::Tail(Tail { epoch, .. })
+                | Ephemeral::Activity { epoch, .. }
+                | Ephemeral::Usage { epoch, .. },
+            ) => epoch,
+            _ => return true,
+        };
+        self.live.get(&key).is_some_and(|(epoch, who)| *epoch == of && *who == info.writer.principal)
     }
 
     fn pass_on(&self, from: ConnectionId, key: &Key, frame: Bytes, effects: &mut Effects) {
@@ -313,7 +321,7 @@ impl Hub {
         }
     }
 
-    /// Lets no `tail` through but from this connection's sender, for this claim; `None`: the lease has ended.
+    /// Lets no live text, activity or usage through but from this connection's sender, for this claim; `None`: the lease has ended.
     pub fn set_live(&mut self, key: &Key, live: Option<(Epoch, Principal)>) {
         match live {
             Some(live) => self.live.insert(key.clone(), live),

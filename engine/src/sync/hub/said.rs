@@ -3,7 +3,9 @@
 
 use bytes::Bytes;
 
-use super::{ConnectionId, Effects, FOREIGN_SENDER, HOLD_MS, Hub, Key, MAX_FOLLOWED, MAX_QUEUED, MAX_UNKNOWN, State};
+use super::{
+    ConnectionId, Effects, FOREIGN_SENDER, HOLD_MS, Hub, Key, MAX_FOLLOWED, MAX_QUEUED, MAX_UNKNOWN, PURGED, State,
+};
 use crate::graph::change::{self, MAX_CHANGE_BYTES, ParsedChange};
 use crate::graph::{Added, Outcome};
 use crate::ids::{ChangeHash, PeerId, Timestamp};
@@ -46,6 +48,13 @@ impl Hub {
         };
         let Some(known) = self.connections.get_mut(&connection) else { return };
         let key = known.info.key(frame.document);
+        if self.purged.contains(&key) {
+            if !message.changes.is_empty() {
+                let error = self.error(connection, PURGED, Some((key.1, None, "purged")));
+                effects.send.push((connection, error));
+            }
+            return self.unavailable(connection, &key, effects);
+        }
         if known.follows.len() >= MAX_FOLLOWED && !known.follows.contains(&key) {
             return self.unavailable(connection, &key, effects);
         }

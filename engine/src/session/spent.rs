@@ -1,0 +1,158 @@
+//! What a session has spent, by day, agent, model, task and action: what is left of it once it is purged.
+//!
+//! Invariant: the sums are those of rule 18 (all runs, shown or not; inherited ones not; what no worker wrote not), and
+//! there are at most [`MOST`] of them, whatever the session was.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::conversation::Writers;
+use super::model::{Origin, Run, Session, Usage};
+use super::trust::{self, Verdict};
+use crate::ids::{Micros, Timestamp};
+
+/// Entries of one session. Beyond it days are taken together by month, then by year, then all.
+pub const MOST: usize = 400;
+
+/// One sum.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Spent {
+    /// `2026-11-25` in UTC, when the runs began; `2026-11` or `2026` where days were taken together; empty: unknown.
+    pub day: String,
+    /// The agent's id.
+    pub agent: Option<String>,
+    /// `PROVIDER/MODEL`.
+    pub model: Option<String>,
+    /// The task that made the session.
+    pub task: Option<String>,
+    /// The action that the first answered message came from.
+    pub action: Option<String>,
+    /// How many.
+    pub runs: u64,
+    /// Tokens by class.
+    pub usage: Usage,
+    /// What is known of the cost.
+    pub cost_micros: Micros,
+    /// Some run's cost is unknown.
+    pub incomplete: bool,
+    /// Some run's cost is an estimate.
+    pub estimated: bool,
+}
+
+/// The sums of a session, by day.
+pub fn spent(session: &Session, writers: &Writers) -> Vec<Spent> {
+    let counted: Vec<&Run> = session
+        .runs
+        .values()
+        .flatten()
+        .filter(|run| !run.inherited && trust::run(run, session.maker.as_ref(), writers) != Verdict::Void)
+        .collect();
+    let actions: BTreeMap<&str, &str> =
+        session.messages.iter().filter_map(|message| Some((&*message.id, message.action.as_deref()?))).collect();
+    let mut sums = Vec::new();
+    // So many letters of a day are told apart.
+    for precision in [10, 7, 4, 0] {
+        sums = sum(session, &counted, &actions, precision);
+        if sums.len() <= MOST {
+            break;
+        }
+    }
+    sums.truncate(MOST);
+    sums
+}
+
+fn sum(session: &Session, runs: &[&Run], actions: &BTreeMap<&str, &str>, precision: usize) -> Vec<Spent> {
+    let task = match &session.origin {
+        Some(Origin::Task { task, .. }) => Some(task.clone()),
+        _ => None,
+    };
+    let mut sums: BTreeMap<_, Spent> = BTreeMap::new();
+    for run in runs {
+        let mut day = run.started_at.or(run.ended_at).map(day).unwrap_or_default();
+        day.truncate(precision);
+        let action = run.answers.iter().find_map(|message| actions.get(&**message)).map(|action| (*action).to_owned());
+        let (agent, model) = (run.agent.clone(), run.full_model());
+        let sum = sums.entry((day.clone(), agent.clone(), model.clone(), action.clone())).or_insert_with(|| Spent {
+            day,
+            agent,
+            model,
+            task: task.clone(),
+            action,
+            ..Spent::default()
+        });
+        sum.runs += 1;
+        sum.usage += run.usage;
+        match run.cost.micros {
+            Some(Micros(micros)) => sum.cost_micros.0 = sum.cost_micros.0.saturating_add(micros),
+            // A run that used nothing owes nothing.
+            None => sum.incomplete |= run.usage.total() > 0,
+        }
+        sum.estimated |= run.cost.estimated;
+    }
+    sums.into_values().collect()
+}
+
+fn day(at: Timestamp) -> String {
+    let (year, month, day) = at.date();
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::model::{Cost, RunState};
+    use super::*;
+    use crate::ids::Epoch;
+
+    fn run(turn: &str, day: u64, model: &str, micros: Option<u64>) -> Run {
+        Run {
+            turn: turn.to_owned(),
+            epoch: Epoch(1),
+            place: Epoch(1),
+            answers: vec![turn.to_owned()],
+            continues: None,
+            request: None,
+            inherited: false,
+            agent: Some("a".to_owned()),
+            model: Some(model.to_owned()),
+            provider: Some("p".to_owned()),
+            preamble: None,
+            worker: None,
+            state: RunState::Completed,
+            started_at: Some(Timestamp(1_800_000_000_000 + day * 86_400_000)),
+            ended_at: None,
+            usage: Usage { input: 10, ..Usage::default() },
+            cost: Cost { micros: micros.map(Micros), ..Cost::default() },
+            stop_reason: None,
+            error: None,
+            by: Vec::new(),
+        }
+    }
+
+    fn session(runs: Vec<Run>) -> Session {
+        Session { runs: runs.into_iter().map(|run| (run.key(), vec![run])).collect(), ..Session::default() }
+    }
+
+    #[test]
+    fn runs_of_one_day_agent_and_model_are_one_sum_and_inherited_ones_are_left_out() {
+        let mut inherited = run("u4", 0, "m", Some(1_000));
+        inherited.inherited = true;
+        let runs = vec![run("u1", 0, "m", Some(5)), run("u2", 0, "m", None), run("u3", 1, "n", Some(7)), inherited];
+        let sums = spent(&session(runs), &Writers::default());
+        assert_eq!(sums.len(), 2);
+        assert_eq!((sums[0].day.as_str(), sums[0].runs, sums[0].cost_micros), ("2027-01-15", 2, Micros(5)));
+        assert!(sums[0].incomplete && sums[0].usage.input == 20);
+        assert_eq!((sums[1].day.as_str(), sums[1].model.as_deref()), ("2027-01-16", Some("p/n")));
+    }
+
+    #[test]
+    fn many_days_are_taken_together_and_no_money_is_lost() {
+        let runs: Vec<Run> = (0..1_000).map(|day| run(&format!("u{day}"), day, "m", Some(3))).collect();
+        let sums = spent(&session(runs), &Writers::default());
+        assert!(sums.len() <= MOST);
+        assert!(sums.iter().all(|sum| sum.day.len() == 7), "by month");
+        assert_eq!(sums.iter().map(|sum| sum.cost_micros.0).sum::<u64>(), 3_000);
+        assert_eq!(sums.iter().map(|sum| sum.runs).sum::<u64>(), 1_000);
+    }
+}
