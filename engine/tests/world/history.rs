@@ -18,7 +18,7 @@ use skein_engine::testing;
 use super::invariants::{self, Broken, open_calls};
 use super::ledger::Act;
 use super::workers::{Claim, Grant};
-use super::{Backup, Who, World, text, transact};
+use super::{Backup, RELAY, Who, World, text, transact};
 
 const WORKERS: usize = 2;
 /// Runs after which work that doesn't end has a bug.
@@ -59,27 +59,28 @@ pub fn tell(seed: u64) -> Result<World, Broken> {
 
 impl History {
     fn tell(&mut self) -> Result<(), Broken> {
-        let history = self;
-        let steps = history.random.random_range(20..90);
+        let steps = self.random.random_range(15..70);
         for step in 0..steps {
-            history.step();
-            if step % 5 == 0 {
-                let who = history.random.random_range(0..history.world.replicas.len());
-                invariants::check(&history.world, who)?;
+            self.step();
+            if step % 6 == 0 {
+                let who = self.random.random_range(0..self.world.replicas.len());
+                invariants::check(&self.world, who)?;
             }
         }
-        history.meet();
-        invariants::check_all(&history.world)?;
-        history.settle()?;
-        invariants::check_all(&history.world)?;
-        invariants::check_rest(&history.world)?;
+        self.meet();
+        invariants::check(&self.world, RELAY)?;
+        self.settle()?;
+        invariants::check(&self.world, RELAY)?;
+        invariants::check_rest(&self.world)?;
         // Whatever stopped it: a message of someone who has seen that goes on.
-        let words = history.fresh('u');
-        history.world.send(1, &words);
-        history.world.sync_all();
-        history.settle()?;
-        invariants::check_all(&history.world)?;
-        match history.world.look(1).queued.as_slice() {
+        let words = self.fresh('u');
+        self.world.sync(1);
+        self.world.send(1, &words);
+        self.world.sync(1);
+        self.settle()?;
+        self.world.sync_all();
+        invariants::check_all(&self.world)?;
+        match self.world.look(1).queued.as_slice() {
             [] => Ok(()),
             [first, ..] => Err(("a message of someone who has seen all starts", text(first))),
         }
@@ -488,11 +489,11 @@ impl History {
         let worker = self.people + 1;
         if self.world.session(1).deleted_at.is_some() {
             self.ask(1, Command::Undelete);
+            self.world.sync(1);
         }
-        self.world.sync_all();
+        self.world.sync(worker);
         for _ in 0..PATIENCE {
             if self.world.due(worker).is_none() {
-                self.world.sync_all();
                 return Ok(());
             }
             if let Some(grant) = self.world.grant(worker) {

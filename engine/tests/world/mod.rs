@@ -134,11 +134,9 @@ impl World {
             return;
         }
         let (relay, others) = self.replicas.split_at_mut(1);
-        let other = &mut others[who - 1];
-        if other.get_heads() != relay[0].get_heads() {
-            other.merge(&mut relay[0]).unwrap();
-            relay[0].merge(other).unwrap();
-        }
+        let (relay, other) = (&mut relay[0], &mut others[who - 1]);
+        fetch(other, relay);
+        fetch(relay, other);
         self.ledger.sync(RELAY, who);
     }
 
@@ -256,6 +254,14 @@ pub fn text(message: &ShownMessage) -> String {
         _ => None,
     });
     texts.collect()
+}
+
+/// Takes what another has and this one hasn't.
+fn fetch(into: &mut Automerge, from: &mut Automerge) {
+    let heads = from.get_heads();
+    if !heads.iter().all(|head| into.get_change_meta_by_hash(head).is_some()) {
+        into.merge(from).unwrap();
+    }
 }
 
 pub fn transact<T, E: From<automerge::AutomergeError>>(
