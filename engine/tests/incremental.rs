@@ -49,7 +49,7 @@ impl Watched {
             self.derived.changed(&document.get_changes(&self.heads));
         }
         self.heads = document.get_heads();
-        let surroundings = (world.leases(), world.writers.clone());
+        let surroundings = (world.leases(world::RELAY), world.writers.clone());
         if self.surroundings != surroundings || self.now != world.now {
             self.now = world.now;
             self.derived.surroundings_changed();
@@ -162,7 +162,7 @@ impl History {
                 let hides: Vec<String> = seen.messages.iter().skip(1).map(|message| message.id.clone()).collect();
                 let id = skein_engine::ids::random_id();
                 let over = seen.stops.clone();
-                return transact(&mut self.world.replicas[who], |tx| world::raw_message(tx, &id, &text, &hides, &over))
+                return transact(&mut self.world.replicas[who], |tx| world::raw_message(tx, &id, &text, &hides, Some(&over)))
                     .unwrap();
             }
             10 if !calls.is_empty() => Command::Approve { call: calls[0].clone(), for_session: true },

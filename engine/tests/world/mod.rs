@@ -28,6 +28,10 @@ use skein_engine::session::summary::{self, Summary};
 use skein_engine::session::{conversation, read};
 
 use ledger::{Known, Ledger};
+#[allow(unused_imports)]
+pub use people::raw_message;
+#[allow(unused_imports)]
+pub use workers::Claim;
 
 /// Who holds a replica.
 pub type Who = usize;

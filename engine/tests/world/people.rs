@@ -98,14 +98,33 @@ fn act(session: &Session, seen: &Conversation, command: &Command, done: &Done) -
 
 impl World {
     /// A message as a client writes it that knows nothing of `over`, nor of our way with words.
-    pub fn foreign_message(&mut self, who: Who, text: &str) -> String {
-        let id = transact(&mut self.replicas[who], |tx| foreign_message(tx, text)).unwrap();
-        self.ledger.record(who, Act::Said { text: text.into(), hides: Vec::new(), over: Over::All });
-        id
+    pub /// A person's message as other versions and clients write it: field by field, its words a text.
+pub fn raw_message(
+    tx: &mut Transaction<'_>,
+    id: &str,
+    text: &str,
+    hides: &[String],
+    over: Option<&[String]>,
+) -> Result<(), automerge::AutomergeError> {
+    let (_, messages) = tx.get(ROOT, "messages")?.unwrap();
+    let message = tx.insert_object(&messages, tx.length(&messages), ObjType::Map)?;
+    tx.put(&message, "id", id)?;
+    tx.put(&message, "role", "user")?;
+    for (key, ids) in [("hides", Some(hides)), ("over", over)] {
+        let Some(ids) = ids else { continue };
+        let list = tx.put_object(&message, key, ObjType::List)?;
+        for (index, id) in ids.iter().enumerate() {
+            tx.insert(&list, index, id.as_str())?;
+        }
     }
+    let parts = tx.put_object(&message, "parts", ObjType::List)?;
+    let part = tx.insert_object(&parts, 0, ObjType::Map)?;
+    tx.put(&part, "type", "text")?;
+    let words = tx.put_object(&part, "text", ObjType::Text)?;
+    tx.splice_text(&words, 0, 0, text)
+}
 
-    /// A request with these fields.
-    pub fn foreign_request(&mut self, who: Who, fields: &[(&str, &str)]) -> String {
+fn foreign_request(&mut self, who: Who, fields: &[(&str, &str)]) -> String {
         transact(&mut self.replicas[who], |tx| foreign_request(tx, fields)).unwrap()
     }
 }
