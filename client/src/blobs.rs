@@ -203,5 +203,5 @@ async fn upload_all(shared: &Arc<Shared>, remote: &Remote) -> Result<(), Problem
             Err(problem) => return Err(problem),
         }
     }
-    Ok(outcome?)
+    outcome
 }

@@ -271,11 +271,7 @@ async fn do_waiting(shared: Arc<Shared>, session: DocumentId) {
     let (_claim, queued) = match claimed {
         // What another process has written may be what waits here.
         Some((_, _, true)) => {
-            return shared.step(|device, now| {
-                let mut effects = device.close(session);
-                effects += device.open(now, session);
-                effects
-            });
+            return shared.step(|device, now| device.read_again(now, session));
         }
         Some((claim, queued, false)) => (Some(claim), queued),
         None => (None, shared.device().all_waiting_commands().map(|entry| entry.id.clone()).collect()),

@@ -62,6 +62,12 @@ impl Folder {
         Ok(Self { path: path.to_owned(), store, queue, outbox, in_use: Arc::new(in_use) })
     }
 
+    /// This process uses the replica no longer.
+    pub(crate) fn leave(&self) {
+        // Otherwise the end of the process releases it.
+        let _ = self.in_use.unlock();
+    }
+
     /// While this is held, no other process uses the replica; `None`: one does.
     pub(crate) fn use_alone(&self) -> Result<Option<Alone<'_>>, StoreError> {
         let at = |error| StoreError::at(&self.path.join("in-use"))(error);

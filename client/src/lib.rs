@@ -239,6 +239,9 @@ impl Client {
             // The carrier ends either way.
             let _ = ended.await;
         }
+        if let Some(folder) = &self.shared.folder {
+            folder.leave();
+        }
     }
 }
 

@@ -241,6 +241,20 @@ impl Device {
         effects
     }
 
+    /// Reads a document from the store once more: another process has written to it.
+    pub fn read_again(&mut self, now: Timestamp, document: DocumentId) -> Effects {
+        let mut effects = Effects::default();
+        self.clock = now;
+        if let Some(closing) = self.replicas.get(&document).map(|replica| replica.closing) {
+            self.unfollow(document, &mut effects);
+            self.follow(document, &mut effects);
+            if let Some(replica) = self.replicas.get_mut(&document) {
+                replica.closing = closing;
+            }
+        }
+        self.settle(effects)
+    }
+
     /// The document, if it is here.
     pub fn document(&self, document: DocumentId) -> Result<&Automerge, DeviceError> {
         let replica = self.replicas.get(&document).ok_or(DeviceError::NotHere(document))?;
