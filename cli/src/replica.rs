@@ -24,6 +24,9 @@ pub(crate) async fn on_replica(
     let opened = place.open().await?;
     let client = opened.client.clone();
     let done = steps(&opened).await;
+    if done.is_ok() {
+        opened.emptied().await;
+    }
     drop(opened);
     client.close().await;
     done
@@ -92,6 +95,34 @@ impl Opened {
             Ok(true) => Ok(id),
             Ok(false) => Err(Failure::new(format!("{id} is a document, but no session"))),
             Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The same for a command: it can wait for a session that is only listed here.
+    pub(crate) async fn listed_session(&self, given: &str) -> Result<DocumentId, Failure> {
+        let found = self.session(given).await;
+        let id = session_id(given)?;
+        let elsewhere = self.client.read(|device, now| {
+            let missing = matches!(device.document(id), Err(DeviceError::NotHere(_) | DeviceError::Opening(_)));
+            missing && device.summary(now, id).is_some()
+        });
+        if elsewhere { Ok(id) } else { found }
+    }
+
+    /// Waits, if the relay is there, until it has what waited on this device: commands, files, changes.
+    async fn emptied(&self) {
+        let state = self.client.read(|device, _| device.sync_state());
+        if self.connected && state.waiting + state.uploads > 0 {
+            let empty = |device: &mut Device, _| {
+                let state = device.sync_state();
+                (state.waiting + state.uploads + state.pending == 0).then_some(())
+            };
+            if self.client.until(PATIENCE, empty).await.is_none() {
+                remark("something still waits on this device to be sent; a later command will bring it");
+            }
+        }
+        if state.failed > 0 {
+            remark("a command that waited could not be done: see `skein session waiting`");
         }
     }
 

@@ -24,7 +24,7 @@ struct Stage {
 impl Stage {
     async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let config = RelayConfig::new("127.0.0.1:0".parse().unwrap(), &folder.path().join("relay"));
+        let config = RelayConfig::new("127.0.0.1:0".parse().unwrap(), folder.path().join("relay"));
         Self { relay: skein_relay::start(config).await.unwrap(), folder }
     }
 

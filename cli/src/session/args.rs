@@ -90,6 +90,21 @@ pub(crate) enum Session {
         #[arg(long)]
         json: bool,
     },
+    /// List commands that wait for their sessions to come to this device, and those that could not be done.
+    Waiting {
+        /// Let this one go.
+        #[arg(long, value_name = "ID")]
+        drop: Vec<String>,
+        /// Print a list of commands as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make room on this device: keep recent and pinned sessions, and what is not sent yet.
+    Gc {
+        /// Print {"kept": …, "dropped": […], …}.
+        #[arg(long)]
+        json: bool,
+    },
     /// Follow a session as it is written, until Ctrl-C.
     Tail {
         /// The session.

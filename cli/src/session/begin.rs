@@ -41,7 +41,7 @@ pub(super) async fn said(opened: &Opened, message: Send) -> Result<(), Failure> 
 
 /// Sends a message; its id.
 pub(crate) async fn send(opened: &Opened, session: &str, draft: Draft) -> Result<Option<String>, Failure> {
-    let id = opened.session(session).await?;
+    let id = opened.listed_session(session).await?;
     super::change::act(opened, id, Command::Send(draft)).await
 }
 

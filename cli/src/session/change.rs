@@ -6,25 +6,32 @@ use skein_engine::session::Command;
 
 use crate::failure::Failure;
 use crate::place::Opened;
-use crate::print::line;
+use crate::print::{line, remark};
 use crate::replica::session_id;
 
 /// Does what is asked of one session; the new message's or request's id.
 pub(super) async fn act(opened: &Opened, id: DocumentId, command: Command) -> Result<Option<String>, Failure> {
-    let done = opened.client.act(|device, now| device.command(now, id, &command)).await?;
+    let done = opened.client.act(|device, now| device.command_later(now, id, &command)).await?;
+    if opened
+        .client
+        .read(|device, _| device.waiting_commands(id).iter().any(|entry| Some(&entry.id) == done.id.as_ref()))
+    {
+        remark("this session is not on this device: it waits for its document, and is done when that has come");
+        return Ok(done.id);
+    }
     opened.brought(id).await?;
     Ok(done.id)
 }
 
 /// Does what is asked of one session, and prints nothing.
 pub(super) async fn one(opened: &Opened, id: &str, command: Command) -> Result<(), Failure> {
-    let id = opened.session(id).await?;
+    let id = opened.listed_session(id).await?;
     act(opened, id, command).await.map(drop)
 }
 
 /// Does what is asked of one session, and prints the id of the message that came of it.
 pub(super) async fn told(opened: &Opened, id: &str, command: Command) -> Result<(), Failure> {
-    let id = opened.session(id).await?;
+    let id = opened.listed_session(id).await?;
     act(opened, id, command).await?.map_or(Ok(()), |message| line(&message))
 }
 
@@ -40,7 +47,7 @@ pub(super) async fn each(opened: &Opened, given: &[String], command: Command) ->
     });
     let mut found = Vec::new();
     for given in given {
-        if let Some(id) = outcome.note(given, opened.session(given).await) {
+        if let Some(id) = outcome.note(given, opened.listed_session(given).await) {
             found.push(id);
         }
     }

@@ -38,11 +38,7 @@ pub(crate) async fn follow(client: &Client, id: DocumentId) -> Result<(), Failur
                 },
                 () = tokio::time::sleep(LOOK), if client.has_grown(id) => {
                     // Written by another command while there is no relay to bring it.
-                    client.cast(|device, now| {
-                        let mut effects = device.close(id);
-                        effects += device.open(now, id);
-                        effects
-                    });
+                    client.cast(|device, now| device.read_again(now, id));
                 }
             }
         }

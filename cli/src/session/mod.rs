@@ -1,16 +1,18 @@
 //! `skein session …`: each command is one step on this device's replica, brought to the relay if it is there.
 //!
 //! In order of reading: `args` (the grammar), `begin` (new, send, duplicate), `change` (what is done to sessions that
-//! stand), `list`, `show` with `transcript`, `wait`, `follow`.
+//! stand), `list`, `show` with `transcript`, `wait`, `follow`; `waiting` and `gc` are about this device.
 
 pub(crate) mod args;
 mod begin;
 mod change;
 mod follow;
+mod gc;
 mod list;
 mod show;
 pub(crate) mod transcript;
 mod wait;
+mod waiting;
 
 use skein_engine::profile::Arrange;
 use skein_engine::session::Command;
@@ -69,6 +71,8 @@ async fn command(opened: &Opened, session: Session) -> Result<(), Failure> {
         Session::List { archived, deleted, json } => list::list(opened, archived, deleted, json).await,
         Session::Show { id, json } => Shown::read(opened, &id).await?.print(json),
         Session::Export { id, format } => Shown::read(opened, &id).await?.export(format),
+        Session::Waiting { drop, json } => waiting::waiting(opened, &drop, json).await,
+        Session::Gc { json } => gc::gc(opened, json).await,
         Session::Tail { id } => follow::follow(&opened.client, opened.session(&id).await?).await,
         Session::Wait { id, until, timeout, json } => {
             let id = opened.session(&id).await?;

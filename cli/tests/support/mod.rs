@@ -70,6 +70,12 @@ impl Home {
         run(self.command(arguments).env("SKEIN_RELAY", "http://127.0.0.1:1"))
     }
 
+    /// Runs on another device, whose relay was at this address and is gone.
+    pub fn run_elsewhere(&self, arguments: &[&str], relay: &str) -> Run {
+        let mut command = self.command(arguments);
+        run(command.env("SKEIN_DATA", self.path("elsewhere")).env("SKEIN_RELAY", relay).env("SKEIN_TOKEN", "gone"))
+    }
+
     /// A session with the message "hello".
     pub fn new_session(&self) -> String {
         let made = self.run(&["session", "new", "--message", "hello"]);

@@ -97,12 +97,13 @@ impl Device {
         Ok((id, self.settle(effects)))
     }
 
-    /// Does the same to several sessions: what became of each, in their order. Nobody's failure stops the others.
+    /// Does the same to several sessions, or has it wait for those that aren't here: what became of each, in their order.
+    /// Nobody's failure stops the others.
     pub fn commands(&mut self, now: Timestamp, sessions: &[DocumentId], command: &Command) -> (Vec<Outcome>, Effects) {
         let mut effects = Effects::default();
         let mut outcomes = Vec::with_capacity(sessions.len());
         for &session in sessions {
-            let outcome = self.command(now, session, command).map(|(done, more)| {
+            let outcome = self.command_later(now, session, command).map(|(done, more)| {
                 effects += more;
                 done
             });
