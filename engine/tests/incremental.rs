@@ -162,8 +162,10 @@ impl History {
                 let hides: Vec<String> = seen.messages.iter().skip(1).map(|message| message.id.clone()).collect();
                 let id = skein_engine::ids::random_id();
                 let over = seen.stops.clone();
-                return transact(&mut self.world.replicas[who], |tx| world::raw_message(tx, &id, &text, &hides, Some(&over)))
-                    .unwrap();
+                return transact(&mut self.world.replicas[who], |tx| {
+                    world::raw_message(tx, &id, &text, &hides, Some(&over))
+                })
+                .unwrap();
             }
             10 if !calls.is_empty() => Command::Approve { call: calls[0].clone(), for_session: true },
             11 if !calls.is_empty() => Command::Deny { call: calls[0].clone(), reason: None },

@@ -98,7 +98,20 @@ fn act(session: &Session, seen: &Conversation, command: &Command, done: &Done) -
 
 impl World {
     /// A message as a client writes it that knows nothing of `over`, nor of our way with words.
-    pub /// A person's message as other versions and clients write it: field by field, its words a text.
+    pub fn foreign_message(&mut self, who: Who, text: &str) -> String {
+        let id = random_id();
+        transact(&mut self.replicas[who], |tx| raw_message(tx, &id, text, &[], None)).unwrap();
+        self.ledger.record(who, Act::Said { text: text.into(), hides: Vec::new(), over: Over::All });
+        id
+    }
+
+    /// A request with these fields.
+    pub fn foreign_request(&mut self, who: Who, fields: &[(&str, &str)]) -> String {
+        transact(&mut self.replicas[who], |tx| foreign_request(tx, fields)).unwrap()
+    }
+}
+
+/// A person's message as other versions and clients write it: field by field, its words a text.
 pub fn raw_message(
     tx: &mut Transaction<'_>,
     id: &str,
@@ -122,25 +135,6 @@ pub fn raw_message(
     tx.put(&part, "type", "text")?;
     let words = tx.put_object(&part, "text", ObjType::Text)?;
     tx.splice_text(&words, 0, 0, text)
-}
-
-fn foreign_request(&mut self, who: Who, fields: &[(&str, &str)]) -> String {
-        transact(&mut self.replicas[who], |tx| foreign_request(tx, fields)).unwrap()
-    }
-}
-
-fn foreign_message(tx: &mut Transaction<'_>, text: &str) -> Result<String, automerge::AutomergeError> {
-    let (_, messages) = tx.get(ROOT, "messages")?.unwrap();
-    let message = tx.insert_object(&messages, tx.length(&messages), ObjType::Map)?;
-    let id = random_id();
-    tx.put(&message, "id", id.as_str())?;
-    tx.put(&message, "role", "user")?;
-    let parts = tx.put_object(&message, "parts", ObjType::List)?;
-    let part = tx.insert_object(&parts, 0, ObjType::Map)?;
-    tx.put(&part, "type", "text")?;
-    let words = tx.put_object(&part, "text", ObjType::Text)?;
-    tx.splice_text(&words, 0, 0, text)?;
-    Ok(id)
 }
 
 fn foreign_request(tx: &mut Transaction<'_>, fields: &[(&str, &str)]) -> Result<String, automerge::AutomergeError> {
