@@ -49,6 +49,21 @@ fn what_was_written_offline_reaches_the_relay_with_a_later_command() {
 }
 
 #[test]
+fn a_replica_whose_identity_is_lost_is_still_offered_to_no_other_workspace() {
+    let (home, other) = (Home::new(), Home::new());
+    let served = home.serve();
+    let id = served.run(&["session", "new", "--message", "ours", "--json"]).json()["id"].as_str().unwrap().to_owned();
+    std::fs::write(home.path("replica/identity"), "not what it was").unwrap();
+    let elsewhere = other.serve();
+    let refused = elsewhere.run_with(&["session", "list"], home.path("replica").to_str().unwrap());
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("another workspace"), "{refused:?}");
+    assert_eq!(elsewhere.run(&["session", "show", &id]).code, 1, "it has it now");
+    // Its own relay takes it back.
+    assert_eq!(served.run(&["session", "show", &id]).code, 0);
+}
+
+#[test]
 fn a_conversation_can_be_read_when_the_relay_is_gone() {
     let home = Home::new();
     let served = home.serve();

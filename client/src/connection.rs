@@ -14,6 +14,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::dial::{Address, Problem, Socket, SocketMessage, dial};
 use crate::shared::{Connection, Link, Path, Shared};
+use crate::store::StoreError;
 
 /// The first wait after a lost connection; doubled up to [`LONGEST`], and never exactly, lest all come back at once.
 const SHORTEST: Duration = Duration::from_millis(250);
@@ -99,9 +100,21 @@ async fn both(shared: &Arc<Shared>, target: &Target) -> Result<Problem, Problem>
         why = &mut hung_up => return Err(why.unwrap_or_else(|_| ended(None))),
     };
     if let Some(folder) = shared.folder.clone() {
-        let kept = tokio::task::spawn_blocking(move || folder.keep_identity(&identity)).await;
-        if let Ok(Err(error)) = kept {
-            tracing::warn!(%error, "who this device is can't be kept");
+        let workspace = identity.workspace_document;
+        let kept = tokio::task::spawn_blocking(move || {
+            let ours = folder.is_of(workspace)?;
+            if ours && let Err(error) = folder.keep_identity(&identity) {
+                tracing::warn!(%error, "who this device is can't be kept");
+            }
+            Ok::<_, StoreError>(ours)
+        });
+        match kept.await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
+                return Err(Problem::lasting("this replica belongs to another workspace: give another --data"));
+            }
+            Ok(Err(error)) => return Err(Problem::lasting(error.to_string())),
+            Err(error) => return Err(Problem::passing(error.to_string())),
         }
     }
 

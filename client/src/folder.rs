@@ -3,7 +3,7 @@
 //! ([`crate::outbox`]). It is what makes commands work offline.
 //!
 //! Invariant: files are replaced whole, by renaming; a file that can't be read counts as missing, except the workspace,
-//! which is never guessed.
+//! which is never guessed: a replica whose identity is lost goes on with the workspace that it is of, and no other.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, TryLockError};
@@ -143,6 +143,16 @@ impl Folder {
     /// Who the device is, if it has ever met its relay.
     pub(crate) fn identity(&self) -> Option<Welcome> {
         self.read("identity")
+    }
+
+    /// Whether the replica may be shown to a relay that serves this workspace: it is of that one, or of none yet.
+    pub(crate) fn is_of(&self, workspace: DocumentId) -> Result<bool, StoreError> {
+        let path = self.path.join("workspace");
+        match fs::read_to_string(&path) {
+            Ok(kept) => Ok(kept.trim() == workspace.to_string()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(StoreError::at(&path)(error)),
+        }
     }
 
     /// Keeps who the device is.

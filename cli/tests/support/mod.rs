@@ -65,6 +65,13 @@ impl Home {
         run(command.env("SKEIN_DATA", self.path("replica")).env("SKEIN_RELAY", "http://127.0.0.1:1"))
     }
 
+    /// Starts a command like [`Home::run`]; what it prints can be read as it comes.
+    pub fn spawn(&self, arguments: &[&str]) -> Child {
+        let mut command = self.command(arguments);
+        command.env("SKEIN_DATA", self.path("replica")).env("SKEIN_RELAY", "http://127.0.0.1:1");
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Runs without saying where the replica is.
     pub fn run_without_data(&self, arguments: &[&str]) -> Run {
         run(self.command(arguments).env("SKEIN_RELAY", "http://127.0.0.1:1"))
@@ -110,7 +117,8 @@ impl<'a> Served<'a> {
         std::fs::read_to_string(self.home.path("data/owner-token")).unwrap().trim().to_owned()
     }
 
-    fn run_with(&self, arguments: &[&str], replica: &str) -> Run {
+    /// Runs with the replica in this folder.
+    pub fn run_with(&self, arguments: &[&str], replica: &str) -> Run {
         let mut command = self.home.command(arguments);
         command
             .env("SKEIN_RELAY", format!("http://{}", self.address))
