@@ -59,6 +59,8 @@ struct Known {
     /// Up to where it was read.
     read: u64,
     hashes: HashSet<ChangeHash>,
+    /// What another process wrote and nobody here has been given yet: it was read over while something was appended.
+    unseen: HashSet<ChangeHash>,
     /// Notes of unsent changes that were there before the file was last read: what they stand for has been read.
     notes: BTreeSet<PathBuf>,
 }
@@ -93,10 +95,11 @@ impl FileStore {
         self.blocking(move |inner| inner.sent(document)).await
     }
 
-    /// Whether another process has appended to a document since this one read it.
+    /// Whether another process has appended to a document since this one gave out what is in it.
     pub fn has_grown(&self, document: DocumentId) -> bool {
-        let read = self.inner.files().get(&document).map_or(0, |known| known.read);
-        fs::metadata(self.inner.path(document)).is_ok_and(|file| file.len() > read)
+        let (read, unseen) =
+            self.inner.files().get(&document).map_or((0, false), |known| (known.read, !known.unseen.is_empty()));
+        unseen || fs::metadata(self.inner.path(document)).is_ok_and(|file| file.len() > read)
     }
 
     /// The documents that are here, with the bytes of their files and when they were last written.
@@ -212,7 +215,6 @@ impl Inner {
         let _shared = self.shared()?;
         let path = self.path(document);
         let at = |error| StoreError::at(&path)(error);
-        let is_new = !path.exists();
         let mut file =
             OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(at)?;
         // Released when `file` is dropped.
@@ -221,10 +223,13 @@ impl Inner {
         let known = files.entry(document).or_default();
         let scope = records.first().map_or_else(|| Scope::from(""), |record| record.scope.clone());
         read_on(&mut file, &path, known, &scope, document)?;
+        // Also where another process made it, and didn't come to write in it.
+        let is_new = known.read == 0;
 
         let mut bytes = Vec::new();
         let mut added = Vec::new();
         for record in records {
+            known.unseen.remove(&record.hash);
             if !known.hashes.contains(&record.hash) && !added.contains(&record.hash) {
                 log::encode(record, &mut bytes);
                 added.push(record.hash);
@@ -265,6 +270,7 @@ impl Inner {
         file.lock_shared().map_err(StoreError::at(&path))?;
         let mut known = Known::default();
         let records = read_on(&mut file, &path, &mut known, scope, document)?;
+        known.unseen.clear();
         let mut files = self.files();
         known.notes = files.remove(&document).map(|known| known.notes).unwrap_or_default();
         known.notes.extend(notes);
@@ -280,7 +286,7 @@ impl Inner {
         file.lock().map_err(StoreError::at(&path))?;
         let mut files = self.files();
         let Some(known) = files.get_mut(&document) else { return Ok(()) };
-        if file.metadata().map_err(StoreError::at(&path))?.len() > known.read {
+        if !known.unseen.is_empty() || file.metadata().map_err(StoreError::at(&path))?.len() > known.read {
             // Another process has appended what isn't known here: its note stays.
             return Ok(());
         }
@@ -322,9 +328,10 @@ fn read_on(
 ) -> Result<Vec<Record>, StoreError> {
     let at = |error| StoreError::at(path)(error);
     let generation = log::generation(file).map_err(at)?;
+    let mut before = HashSet::new();
     if file.metadata().map_err(at)?.len() < known.read || known.generation != generation {
         // It was compacted, or someone has put an older copy in its place.
-        (known.read, known.hashes) = (0, HashSet::new());
+        (known.read, before) = (0, std::mem::take(&mut known.hashes));
     }
     known.generation = generation;
     if known.read == 0 && known.generation.is_some() {
@@ -339,7 +346,11 @@ fn read_on(
         tracing::warn!(file = %path.display(), damaged, "a part of this file is damaged; the relay will be asked for it");
     }
     known.read += scanned.whole as u64;
-    known.hashes.extend(scanned.records.iter().map(|record| record.hash));
+    for record in &scanned.records {
+        if known.hashes.insert(record.hash) && !before.contains(&record.hash) {
+            known.unseen.insert(record.hash);
+        }
+    }
     Ok(scanned.records)
 }
 

@@ -173,6 +173,29 @@ async fn what_another_process_wrote_unseen_stays_noted() {
 }
 
 #[tokio::test]
+async fn what_was_read_over_while_appending_is_unseen_until_it_is_given_out() {
+    let place = Place::new();
+    let (ours, theirs) = (records(place.document, 2, "me"), records(place.document, 3, "me"));
+    let (one, other) = (place.open(), place.open());
+    one.append(&ours[..1]).await.unwrap();
+    other.append(&theirs[..1]).await.unwrap();
+    // Their note is known here from now on, and stands for what they append next as well.
+    one.scan(&scope(), place.document).await.unwrap();
+    other.append(&theirs[1..]).await.unwrap();
+    one.append(&ours[1..]).await.unwrap();
+    assert!(one.has_grown(place.document), "it was read over, and given to nobody");
+    one.sent(place.document).await.unwrap();
+    assert_eq!(place.open().unsent().unwrap(), [place.document]);
+    // Brought by the relay, or read: then it is seen.
+    one.append(&theirs[1..2]).await.unwrap();
+    assert!(one.has_grown(place.document));
+    one.scan(&scope(), place.document).await.unwrap();
+    assert!(!one.has_grown(place.document));
+    one.sent(place.document).await.unwrap();
+    assert!(place.open().unsent().unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn what_came_from_the_relay_is_not_unsent() {
     let place = Place::new();
     place.open().append(&records(place.document, 2, RELAY)).await.unwrap();
