@@ -35,8 +35,9 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // One line, whatever the cause says.
-        let mut words = self.sentence.split_whitespace();
+        // One line, whatever the cause says, and nothing that a terminal obeys: names of others may be in it.
+        let sentence = crate::print::plain(&self.sentence);
+        let mut words = sentence.split_whitespace();
         words.next().map_or(Ok(()), |word| f.write_str(word))?;
         words.try_for_each(|word| write!(f, " {word}"))
     }

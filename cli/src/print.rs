@@ -9,10 +9,15 @@ use crate::failure::Failure;
 
 /// Writes to standard output, at once. A reader that has gone away (`… | head`) is no failure.
 pub(crate) fn out(text: &str) -> Result<(), Failure> {
+    out_while_read(text).map(drop)
+}
+
+/// The same; whether somebody still reads.
+pub(crate) fn out_while_read(text: &str) -> Result<bool, Failure> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => Ok(written?),
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+        written => Ok(written.map(|()| true)?),
     }
 }
 
@@ -90,9 +95,11 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
     text
 }
 
-/// Text of others on a terminal: without control characters, which could rewrite what stands there.
+/// Text of others on a terminal: without control characters, which could rewrite what stands there, and without those
+/// that turn the direction of what follows, which could make it read as something else.
 pub(crate) fn plain(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().filter(|&c| !(c.is_control() || turns(c)) || matches!(c, '\n' | '\t')).collect()
 }
 
 #[cfg(test)]
@@ -117,5 +124,6 @@ mod tests {
     #[test]
     fn control_characters_of_others_do_not_reach_the_terminal() {
         assert_eq!(plain("a\x1b[31mb\r\nc"), "a[31mb\nc");
+        assert_eq!(plain("exe.\u{202e}gpj"), "exe.gpj");
     }
 }

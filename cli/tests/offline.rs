@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::io::Read;
+
 use support::Home;
 
 #[test]
@@ -71,6 +73,40 @@ fn several_commands_at_once_lose_nothing() {
     });
     let shown = home.run(&["session", "show", &id]).stdout;
     assert!((0..6).all(|number| shown.contains(&format!("message {number}"))), "{shown}");
+}
+
+#[test]
+fn tail_shows_what_another_command_writes_and_ends_when_nobody_reads() {
+    let home = Home::new();
+    let id = home.new_session();
+    let mut tail = home.spawn(&["session", "tail", &id]);
+    let mut shown = tail.stdout.take().unwrap();
+    // No line ends while an answer may still grow.
+    let mut until = |words: &str| {
+        let mut read = Vec::new();
+        while !read.ends_with(words.as_bytes()) {
+            let mut byte = [0];
+            shown.read_exact(&mut byte).unwrap();
+            read.push(byte[0]);
+        }
+    };
+    until("hello");
+    assert_eq!(home.run(&["session", "send", &id, "from the other terminal"]).code, 0);
+    until("from the other terminal");
+    drop(shown);
+    assert_eq!(home.run(&["session", "send", &id, "into a closed pipe"]).code, 0);
+    assert_eq!(tail.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn names_of_others_do_not_reach_the_terminal_as_commands() {
+    let home = Home::new();
+    let id = home.new_session();
+    assert_eq!(home.run(&["session", "send", &id, "a\u{1b}[2Jb\u{202e}c"]).code, 0);
+    let shown = home.run(&["session", "show", &id]).stdout;
+    assert!(shown.contains("a[2Jbc"), "{shown}");
+    let wrong = home.run(&["session", "show", "\u{1b}[2J"]).stderr;
+    assert!(!wrong.contains('\u{1b}'), "{wrong}");
 }
 
 #[test]

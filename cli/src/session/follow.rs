@@ -1,4 +1,4 @@
-//! `skein session tail`: prints a session as it is written, live text included, until Ctrl-C.
+//! `skein session tail`: prints a session as it is written, live text included, until Ctrl-C or until nobody reads.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use skein_engine::session::model::Role;
 
 use super::transcript::part_text;
 use crate::failure::Failure;
-use crate::print::{out, plain};
+use crate::print::{out, out_while_read, plain};
 use crate::shutdown;
 
 /// What comes within this time is printed in one go.
@@ -26,7 +26,11 @@ pub(crate) async fn follow(client: &Client, id: DocumentId) -> Result<(), Failur
     let following = async {
         loop {
             match client.read(|device, now| device.conversation(now, id)) {
-                Ok(conversation) => out(&printed.news(&conversation))?,
+                Ok(conversation) => {
+                    if !out_while_read(&printed.news(&conversation))? {
+                        return Ok(());
+                    }
+                }
                 Err(DeviceError::Opening(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -36,9 +40,11 @@ pub(crate) async fn follow(client: &Client, id: DocumentId) -> Result<(), Failur
                     Some(Event::Notice(_) | Event::Missed) => {}
                     None => return Ok(()),
                 },
-                () = tokio::time::sleep(LOOK), if client.has_grown(id) => {
-                    // Written by another command while there is no relay to bring it.
-                    client.cast(|device, now| device.read_again(now, id));
+                () = tokio::time::sleep(LOOK) => {
+                    if client.has_grown(id) {
+                        // Written by another command while there is no relay to bring it.
+                        client.cast(|device, now| device.read_again(now, id));
+                    }
                 }
             }
         }

@@ -24,7 +24,7 @@ impl Transcript<'_> {
     /// For a terminal.
     pub(crate) fn text(&self) -> String {
         let Summary { name, status, id, created_at, .. } = self.summary;
-        let mut text = format!("{}  [{}]\n", plain(name), status_word(*status));
+        let mut text = format!("{}  [{}]\n", one_line(name), status_word(*status));
         text.push_str(&format!("{id}, created {}", time(*created_at)));
         if let Some(agent) = &self.summary.agent {
             text.push_str(&format!(", agent {}", plain(&self.agent(agent))));
@@ -54,7 +54,7 @@ impl Transcript<'_> {
             let mut row = vec![(number + 1).to_string(), turn_state(turn), turn.model.clone().unwrap_or_default()];
             row.extend(counts(&turn.usage));
             row.push(cost(turn.cost_micros, turn.estimated));
-            rows.push(row.iter().map(|cell| plain(cell)).collect());
+            rows.push(row.iter().map(|cell| one_line(cell)).collect());
         }
         let totals = &self.conversation.totals;
         let mut row = vec!["all".to_owned(), duration(totals.duration_ms), String::new()];
@@ -152,7 +152,7 @@ pub(crate) fn status_word(status: Status) -> &'static str {
 }
 
 fn counts(usage: &Usage) -> [String; 5] {
-    let written = usage.cache_write + usage.cache_write_long;
+    let written = usage.cache_write.saturating_add(usage.cache_write_long);
     [usage.input, usage.output, usage.reasoning, usage.cache_read, written].map(|count| count.to_string())
 }
 
