@@ -6,12 +6,14 @@ import { svelte } from '@sveltejs/vite-plugin-svelte';
 import icons from 'unplugin-icons/vite';
 import { defineConfig } from 'vite';
 import { VitePWA } from 'vite-plugin-pwa';
+import { relays, withPolicy } from './policy';
 
 export default defineConfig({
   base: './',
   plugins: [
     svelte(),
     icons({ compiler: 'svelte', autoInstall: false }),
+    withPolicy(relays(process.env['SKEIN_RELAYS'] ?? '')),
     VitePWA({
       strategies: 'injectManifest',
       registerType: 'prompt',

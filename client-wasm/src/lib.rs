@@ -58,6 +58,11 @@ struct Do {
     command: Command,
 }
 
+#[derive(Deserialize)]
+struct OfSession {
+    session: DocumentId,
+}
+
 #[derive(Serialize)]
 struct Created {
     id: DocumentId,
@@ -154,6 +159,16 @@ impl Inner {
             "session.do" => {
                 let Do { session, command } = from_js(args)?;
                 Ok(to_js(&self.seat()?.command(session, command).await?))
+            }
+            "session.copy" => {
+                let OfSession { session } = from_js(args)?;
+                let id = self.seat()?.save_as_copy(session).await?;
+                Ok(to_js(&Created { id }))
+            }
+            "session.discard" => {
+                let OfSession { session } = from_js(args)?;
+                self.seat()?.discard_refused(session).await?;
+                Ok(JsValue::NULL)
             }
             "sync.retry" => {
                 if let Some(seat) = &*self.seat.borrow() {

@@ -211,7 +211,12 @@ mod tests {
             turn: None,
             epoch: None,
             unverified: false,
-            parts: vec![ShownPart { index: 0, content: Content::Text { text: text.to_owned() }, omitted: false, provider: None }],
+            parts: vec![ShownPart {
+                index: 0,
+                content: Content::Text { text: text.to_owned() },
+                omitted: false,
+                provider: None,
+            }],
         }
     }
 

@@ -11,7 +11,7 @@ use js_sys::Array;
 use serde::{Deserialize, Serialize};
 use skein_engine::device::Marks;
 use skein_engine::graph::change::ParsedChange;
-use skein_engine::ids::{DocumentId, Principal, Scope, Timestamp};
+use skein_engine::ids::{ChangeHash, DocumentId, Principal, Scope, Timestamp};
 use skein_engine::storage::Record;
 use skein_engine::wire::catalog::{Row, Welcome, WriterRow};
 use skein_engine::wire::cbor;
@@ -120,6 +120,16 @@ impl Store {
             });
         }
         self.database.write(writes, if own.is_empty() { Durability::Relaxed } else { Durability::Strict }).await
+    }
+
+    /// Takes changes out: their person has let go of them. Durable on return.
+    pub async fn discard(&self, changes: &[(DocumentId, Vec<ChangeHash>)]) -> Result<(), DatabaseError> {
+        let each = changes.iter().flat_map(|(document, gone)| gone.iter().map(move |hash| (document, hash)));
+        let writes = each.map(|(document, hash)| {
+            let key = Array::of2(&document.to_string().as_str().into(), &hash.to_string().into()).into();
+            Write::Delete { store: RECORDS, key }
+        });
+        self.database.write(writes.collect(), Durability::Strict).await
     }
 
     /// Every change of a document, each after its deps. What can't be read is left out: the relay has it, or nobody.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use skein_engine::device::{Effects, Notice, QueueWrite, RELAY};
-use skein_engine::ids::DocumentId;
+use skein_engine::ids::{ChangeHash, DocumentId};
 use skein_engine::storage::{Record, Storage};
 use tokio::sync::{mpsc, oneshot};
 
@@ -101,7 +101,8 @@ impl Carrier {
                 Err(error)
             }
         };
-        for (effects, connection, done) in steps {
+        for (mut effects, connection, done) in steps {
+            let discarded = self.discard(std::mem::take(&mut effects.discard)).await;
             self.drop_documents(&effects.drop).await;
             for session in &effects.arrived {
                 tokio::spawn(do_waiting(self.shared.clone(), *session));
@@ -120,7 +121,7 @@ impl Carrier {
             }
             if let Some(done) = done {
                 // A caller that went away needs no answer.
-                let _ = done.send(stored.clone());
+                let _ = done.send(stored.clone().and(discarded));
             }
         }
         self.note_sent().await;
@@ -157,6 +158,17 @@ impl Carrier {
             self.failed_queue = group;
         }
         written
+    }
+
+    async fn discard(&mut self, changes: Vec<(DocumentId, Vec<ChangeHash>)>) -> Result<(), StoreError> {
+        let Some(folder) = self.shared.folder.clone() else { return Ok(()) };
+        for (document, gone) in changes {
+            let gone = BTreeSet::from_iter(gone);
+            self.failed.retain(|record| record.document != document || !gone.contains(&record.hash));
+            let scope = self.shared.device().scope(document);
+            folder.store.discard(&scope, document, gone).await?;
+        }
+        Ok(())
     }
 
     async fn drop_documents(&self, documents: &[DocumentId]) {

@@ -108,6 +108,10 @@ fn explain(address: &Address, error: Error) -> Problem {
         Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
             Problem::passing(format!("no relay answers at {relay}: connection refused"))
         }
+        Error::Io(error) if is_about_a_certificate(&error) => Problem::lasting(format!(
+            "the certificate of the relay at {relay} can't be trusted: {error}; if it is of an authority of your own, add \
+             that to this system's, or name its file in SSL_CERT_FILE"
+        )),
         Error::Io(error) => Problem::passing(format!("the relay at {relay} can't be reached: {error}")),
         Error::Http(response) => {
             let said = response.body().as_deref().and_then(message);
@@ -129,6 +133,13 @@ fn explain(address: &Address, error: Error) -> Problem {
         Error::Url(error) => Problem::lasting(format!("\"{relay}\" is no address of a relay: {error}")),
         error => Problem::passing(format!("the connection to {relay} failed: {error}")),
     }
+}
+
+/// Whether TLS failed because of who the other end is.
+fn is_about_a_certificate(error: &std::io::Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    // Not found are the certificates of this system.
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_))) || error.kind() == std::io::ErrorKind::NotFound
 }
 
 /// The sentence in an answer like `{"error": {"message": "…"}}`.

@@ -1,7 +1,7 @@
 //! Making room in a replica: documents that it need not keep are dropped, and the files of the others are written anew
-//! without what a change says itself and without what the disk has damaged.
+//! without what a change says itself, without what the disk has damaged, and without what its person has discarded.
 //!
-//! Invariant: whatever interrupts it, every change that was there is still there: a new file takes the place of an old
+//! Invariant: whatever interrupts it, every change that was there, and was to stay, is still there: a new file takes the place of an old
 //! one when it is whole, read back and on the disk. While another process has the replica open nothing is
 //! dropped, since it may be looking at it.
 
@@ -11,7 +11,7 @@ use std::io::Write;
 
 use serde::Serialize;
 use skein_engine::device::Keeps;
-use skein_engine::ids::{DocumentId, Scope, random_id};
+use skein_engine::ids::{ChangeHash, DocumentId, Scope, random_id};
 
 use crate::store::{FileStore, Inner, StoreError, in_order, sync_folder};
 use crate::{Client, ClientError, log};
@@ -68,11 +68,28 @@ impl FileStore {
     /// Writes a document's file anew, if that makes it smaller. Other processes wait meanwhile.
     pub async fn compact(&self, scope: &Scope, document: DocumentId) -> Result<(), StoreError> {
         let scope = scope.clone();
-        self.blocking(move |inner| compact(inner, &scope, document)).await
+        self.blocking(move |inner| rewrite(inner, &scope, document, None)).await
+    }
+
+    /// Takes these changes out of a document's file: their person has let go of them. Durable on return.
+    pub async fn discard(
+        &self,
+        scope: &Scope,
+        document: DocumentId,
+        gone: BTreeSet<ChangeHash>,
+    ) -> Result<(), StoreError> {
+        let scope = scope.clone();
+        self.blocking(move |inner| rewrite(inner, &scope, document, Some(&gone))).await
     }
 }
 
-fn compact(inner: &Inner, scope: &Scope, document: DocumentId) -> Result<(), StoreError> {
+/// Writes a file anew: without what is `gone`, or, with `None`, if that makes it smaller.
+fn rewrite(
+    inner: &Inner,
+    scope: &Scope,
+    document: DocumentId,
+    gone: Option<&BTreeSet<ChangeHash>>,
+) -> Result<(), StoreError> {
     let _alone = inner.alone()?;
     let path = inner.path(document);
     let bytes = match fs::read(&path) {
@@ -80,10 +97,16 @@ fn compact(inner: &Inner, scope: &Scope, document: DocumentId) -> Result<(), Sto
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(StoreError::at(&path)(error)),
     };
-    let records = in_order(log::scan(&bytes, scope, document).records);
+    let mut records = in_order(log::scan(&bytes, scope, document).records);
+    records.retain(|record| gone.is_none_or(|gone| !gone.contains(&record.hash)));
     let new = log::compact(&records);
     // What can't be read back in the same way stays as it is, as does what is small already.
-    if new.len() >= bytes.len() || log::scan(&new, scope, document).records != records {
+    let same = log::scan(&new, scope, document).records == records;
+    if !same && gone.is_some() {
+        let cause = "what was refused can't be taken out: the rest would not be read back as it is".to_owned();
+        return Err(StoreError { path, cause });
+    }
+    if !same || gone.is_none() && new.len() >= bytes.len() {
         return Ok(());
     }
     let next = inner.documents.join(format!(".{document}.{}", random_id()));

@@ -14,7 +14,7 @@ use skein_engine::device::{Device, DeviceConfig, DeviceError, Keeps, Notice};
 use skein_engine::ids::{DocumentId, Epoch, PeerId};
 use skein_engine::session::Command;
 use skein_engine::session::command::NewSession;
-use skein_engine::session::conversation::{Content, Status, Waiting};
+use skein_engine::session::conversation::{Content, MemberRole, Status, Waiting};
 use skein_engine::session::model::{Part, PartKind, RunState};
 use skein_engine::session::write;
 use skein_engine::wire::cbor;
@@ -508,4 +508,126 @@ proptest! {
             prop_assert_eq!(world.nodes[node].device.sync_state().pending, 0);
         }
     }
+}
+
+/// How often a device was told that something was refused, since the last time.
+fn told_refused(world: &mut World, node: usize, id: DocumentId) -> usize {
+    let notices = std::mem::take(&mut world.nodes[node].notices);
+    notices.iter().filter(|notice| matches!(notice, Notice::Refused { document, .. } if *document == id)).count()
+}
+
+#[test]
+fn what_was_written_offline_before_a_demotion_is_refused_and_said_once() {
+    let mut world = three();
+    let id = shared(&mut world);
+    world.disconnect(A);
+    world.command(A, id, send("one more"));
+    world.command(A, id, rename("A's name"));
+    world.nodes[A].role = MemberRole::Viewer;
+    world.connect(A);
+    world.deliver();
+    assert_eq!(told_refused(&mut world, A, id), 2);
+    let state = world.nodes[A].device.sync_state();
+    assert_eq!((state.pending, state.refused), (0, 2));
+    assert!(world.nodes[A].device.refused(id) && !world.nodes[A].device.acknowledged(id));
+    assert_eq!(texts(&mut world, B, id), ["hello"]);
+    // Nobody asks or says it again, however long they stay, and what others write still comes.
+    world.pass_ms(3_600_000);
+    world.command(B, id, send("from B"));
+    world.deliver();
+    assert_eq!(told_refused(&mut world, A, id), 0);
+    assert!(texts(&mut world, A, id).contains(&"from B".to_owned()));
+    // Whoever may only read is told before anything is written.
+    let refused = world.nodes[A].device.command(NOW, id, &send("too late"));
+    assert!(matches!(refused, Err(DeviceError::ReadOnly)));
+    assert!(matches!(world.nodes[A].device.create(NOW, &NewSession::default()), Err(DeviceError::ReadOnly)));
+}
+
+#[test]
+fn what_was_refused_can_be_discarded_and_is_gone_after_a_restart() {
+    let mut world = three();
+    let id = shared(&mut world);
+    world.disconnect(A);
+    world.command(A, id, send("one more"));
+    world.nodes[A].role = MemberRole::Viewer;
+    world.connect(A);
+    world.deliver();
+    assert_eq!(texts(&mut world, A, id), ["hello", "one more"]);
+    world.act(A, |device| {
+        let (count, effects) = device.discard_refused(id).unwrap();
+        assert_eq!(count, 1);
+        effects
+    });
+    world.deliver();
+    let settled = |world: &mut World| {
+        assert_eq!(world.heads(A, id), world.heads(B, id));
+        assert_eq!(texts(world, A, id), texts(world, B, id));
+        assert_eq!(world.nodes[A].device.sync_state().refused, 0);
+        assert!(world.nodes[A].device.acknowledged(id));
+    };
+    settled(&mut world);
+    world.command(B, id, send("from B"));
+    world.deliver();
+    settled(&mut world);
+    world.restart(A);
+    world.open(A, id);
+    world.connect(A);
+    world.deliver();
+    settled(&mut world);
+    assert_eq!(texts(&mut world, A, id), ["hello", "from B"]);
+    // A member again: what is written now is written by another actor, and arrives.
+    world.disconnect(A);
+    world.nodes[A].role = MemberRole::Member;
+    world.connect(A);
+    world.deliver();
+    world.command(A, id, send("back again"));
+    world.deliver();
+    settled(&mut world);
+}
+
+#[test]
+fn what_was_refused_can_be_saved_as_a_copy() {
+    let mut world = three();
+    let id = shared(&mut world);
+    world.disconnect(A);
+    world.command(A, id, send("one more"));
+    world.nodes[A].role = MemberRole::Viewer;
+    world.connect(A);
+    world.deliver();
+    let mut copy = None;
+    world.act(A, |device| {
+        let (id, effects) = device.save_as_copy(NOW, id).unwrap();
+        copy = Some(id);
+        effects
+    });
+    let copy = copy.unwrap();
+    assert_eq!(texts(&mut world, A, copy), ["hello", "one more"]);
+    world.deliver();
+    assert!(told_refused(&mut world, A, copy) > 0, "a viewer keeps it on this device alone");
+    // A member again: the copy, and what was refused, arrive.
+    world.disconnect(A);
+    world.nodes[A].role = MemberRole::Member;
+    world.connect(A);
+    world.deliver();
+    world.open(B, copy);
+    world.deliver();
+    assert_eq!(texts(&mut world, B, copy), ["hello", "one more"]);
+    assert_eq!(world.heads(A, id), world.heads(B, id));
+    assert_eq!(world.nodes[A].device.sync_state().refused, 0);
+}
+
+#[test]
+fn a_session_that_a_viewer_made_offline_goes_with_what_was_refused() {
+    let mut world = three();
+    world.disconnect(A);
+    let new = NewSession { message: Some("mine".into()), ..NewSession::default() };
+    let id = world.create(A, &new);
+    world.nodes[A].role = MemberRole::Viewer;
+    world.connect(A);
+    world.deliver();
+    assert!(world.nodes[A].device.refused(id));
+    world.act(A, |device| device.discard_refused(id).unwrap().1);
+    world.deliver();
+    assert!(world.nodes[A].stored(id).is_empty());
+    assert!(!world.nodes[A].device.summaries(NOW).iter().any(|summary| summary.id == id));
 }

@@ -8,6 +8,7 @@ use automerge::transaction::{CommitOptions, Transactable};
 use automerge::{Automerge, ROOT, ReadDoc};
 use bytes::Bytes;
 use skein_engine::ids::{DocumentId, Epoch, PeerId, Principal, Scope};
+use skein_engine::session::conversation::WriterKind;
 use skein_engine::sync::hub::Key;
 use skein_engine::sync::{ConnectionId, ConnectionInfo};
 use skein_engine::wire::cbor;
@@ -349,6 +350,95 @@ fn a_viewer_reads_is_flagged_and_writes_only_what_is_private() {
     own.connect_as(&mut relay, viewer);
     settle(&mut relay, std::slice::from_mut(&mut own));
     assert_eq!(relay.hub.heads(&(Scope::from("m/vic"), profile)).unwrap(), own.heads());
+}
+
+#[test]
+fn a_viewer_who_holds_what_is_refused_is_not_talked_to_for_ever() {
+    let mut relay = Relay::new();
+    let (id, mut peers) = followers(&mut relay, 0);
+    let mut viewer = Peer::new("viewer", id, peers[0].doc.fork());
+    put(&mut viewer.doc, "name", "mine");
+    viewer.connect_as(&mut relay, ConnectionInfo { read_only: true, ..info("w/one", "vic") });
+    while viewer.listen(&mut relay) {}
+    let before = relay.sent;
+    for _ in 0..100 {
+        relay.pass(36_000);
+        while viewer.listen(&mut relay) {}
+    }
+    assert_eq!((relay.sent, viewer.errors.len()), (before, 0));
+    // Others' changes still come.
+    put(&mut peers[0].doc, "title", "two");
+    settle(&mut relay, &mut peers);
+    while viewer.listen(&mut relay) {}
+    assert!(viewer.doc.get(ROOT, "title").unwrap().is_some());
+}
+
+/// A worker's document, a member who has it, and a change that the member makes under the worker's actor.
+fn forged(relay: &mut Relay) -> (DocumentId, Peer, Peer, Vec<u8>) {
+    let id = DocumentId::random();
+    let mut worker = Peer::new("worker", id, document());
+    let mut as_worker = info("w/one", "worker's token");
+    as_worker.writer.kind = WriterKind::Worker;
+    worker.connect_as(relay, as_worker);
+    while worker.listen(relay) {}
+    let mut member = Peer::new("member", id, Automerge::new());
+    member.connect(relay);
+    while member.listen(relay) {}
+    assert_eq!(member.heads(), worker.heads());
+    let mut forger = member.doc.clone().with_actor(worker.doc.get_actor().clone());
+    put(&mut forger, "name", "forged");
+    (id, worker, member, forger.get_last_local_change().unwrap().raw_bytes().to_vec())
+}
+
+#[test]
+fn nobody_goes_on_under_a_workers_actor() {
+    let mut relay = Relay::new();
+    let (id, mut worker, mut member, change) = forged(&mut relay);
+    let heads = relay.hub.heads(&key(id)).unwrap();
+    let message = || Message {
+        heads: heads.clone(),
+        need: vec![],
+        have: vec![],
+        changes: vec![change.clone()].into(),
+        flags: None,
+        version: automerge::sync::MessageVersion::V1,
+    };
+    let connection = member.connection.unwrap();
+    for _ in 0..3 {
+        say(&mut relay, connection, "member", id, message());
+    }
+    let refused = relay.frames(connection);
+    assert!(matches!(&refused[..], [Frame::Error { code: Some(code), .. }] if code == "actor"), "{refused:?}");
+    let (inserted, _) = relay.hub.insert(relay.now, &key(id), &writer("ann"), change.clone().into());
+    assert!(inserted.is_err());
+    assert_eq!(relay.hub.heads(&key(id)).unwrap(), heads);
+    // The worker does, and the member's own changes and repetitions of the worker's pass.
+    put(&mut worker.doc, "name", "two");
+    put(&mut member.doc, "title", "mine");
+    let mut both = [worker, member];
+    settle(&mut relay, &mut both);
+    assert_eq!(both[0].heads(), both[1].heads());
+    assert_eq!(relay.hub.heads(&key(id)).unwrap(), both[0].heads());
+}
+
+#[test]
+fn what_a_worker_wrote_before_the_log_was_lost_may_be_brought_back_by_others() {
+    let mut relay = Relay::new();
+    let (id, mut worker, mut member, _) = forged(&mut relay);
+    put(&mut worker.doc, "name", "two");
+    let mut both = [worker, member];
+    settle(&mut relay, &mut both);
+    [worker, member] = both;
+    let mut bound = writer("worker's token");
+    bound.kind = WriterKind::Worker;
+    // The ledger is as it was.
+    relay.records.clear();
+    relay.restart();
+    relay.writers.insert(key(id), vec![(worker.doc.get_actor().clone(), bound)]);
+    member.connect(&mut relay);
+    settle(&mut relay, std::slice::from_mut(&mut member));
+    assert_eq!(relay.hub.heads(&key(id)).unwrap(), worker.heads());
+    assert!(member.errors.is_empty());
 }
 
 #[test]

@@ -274,7 +274,7 @@ async fn whoami(caller: Caller) -> Json<Value> {
         "workspaceDocument": caller.workspace.document,
         "member": caller.member.id,
         "memberName": caller.member.name,
-        "role": caller.member.role,
+        "role": caller.role(),
         "kind": caller.kind,
     }))
 }

@@ -12,10 +12,8 @@ use rust_embed::RustEmbed;
 
 use crate::http::Problem;
 
-/// What a page may do (design, "Trust").
-const POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; worker-src 'self'; \
-                      img-src 'self' blob:; object-src 'none'; base-uri 'none'; frame-ancestors 'none'; \
-                      require-trusted-types-for 'script'";
+/// What a page may do; the web client's build reads the same file.
+const POLICY: &str = include_str!("../../web/policy.txt").trim_ascii();
 const FOR_GOOD: &str = "public, max-age=31536000, immutable";
 const MISSING: &str = "This skein binary was built without the web client: run `cargo xtask build`, which embeds it.\n";
 

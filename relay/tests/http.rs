@@ -6,7 +6,7 @@ mod support;
 use reqwest::{Response, StatusCode};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use support::{client, config, relay};
+use support::{client, config, open, relay, status};
 
 async fn code_of(response: Response) -> (StatusCode, String) {
     let status = response.status();
@@ -143,6 +143,64 @@ async fn a_foreign_host_or_page_is_refused_by_name_and_an_allowed_one_is_told_so
         .unwrap();
     assert_eq!(preflight.status(), StatusCode::NO_CONTENT);
     assert!(preflight.headers()["access-control-allow-headers"].to_str().unwrap().contains("authorization"));
+    relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_an_allowed_origin_does_what_the_relays_own_does_and_no_other_page_anything() {
+    const ALLOWED: &str = "https://app.example.net";
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = config(folder.path());
+    config.allowed_origins = vec![ALLOWED.to_owned()];
+    let relay = skein_relay::start(config).await.unwrap();
+    let base = format!("http://{}", relay.address());
+    let content = b"a blob".as_slice();
+    let blob = format!("/blobs/{}", hex::encode(Sha256::digest(content)));
+    for method in ["GET", "PUT", "POST", "PATCH", "DELETE"] {
+        let preflight = |origin: &'static str| {
+            client()
+                .request(reqwest::Method::OPTIONS, format!("{base}/tokens"))
+                .header("origin", origin)
+                .header("access-control-request-method", method)
+                .header("access-control-request-headers", "authorization,content-type,range")
+                .header("access-control-request-private-network", "true")
+                .send()
+        };
+        let allowed = preflight(ALLOWED).await.unwrap();
+        assert_eq!(allowed.status(), StatusCode::NO_CONTENT);
+        assert_eq!(allowed.headers()["access-control-allow-origin"], ALLOWED);
+        assert_eq!(allowed.headers()["access-control-allow-private-network"], "true");
+        let methods = allowed.headers()["access-control-allow-methods"].to_str().unwrap().to_owned();
+        assert!(methods.split(", ").any(|one| one == method), "{methods}");
+        let headers = allowed.headers()["access-control-allow-headers"].to_str().unwrap().to_owned();
+        assert!(["authorization", "content-type", "range"].iter().all(|name| headers.contains(name)), "{headers}");
+        let refused = preflight("https://evil.example").await.unwrap();
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+        assert!(refused.headers().get("access-control-allow-origin").is_none());
+    }
+    let token = relay.owner_token().to_owned();
+    let ask = |method: &str, path: &str, origin: &'static str| {
+        let request = client().request(method.parse().unwrap(), format!("{base}{path}"));
+        request.header("origin", origin).bearer_auth(&token)
+    };
+    let answers = [
+        ask("PUT", &blob, ALLOWED).body(content).send().await.unwrap(),
+        ask("GET", &blob, ALLOWED).header("range", "bytes=0-1").send().await.unwrap(),
+        ask("POST", "/codes", ALLOWED).send().await.unwrap(),
+        ask("DELETE", "/tokens/none", ALLOWED).send().await.unwrap(),
+    ];
+    for answer in &answers {
+        assert_eq!(answer.headers()["access-control-allow-origin"], ALLOWED, "{}", answer.url());
+        assert!(answer.headers()["access-control-expose-headers"].to_str().unwrap().contains("content-range"));
+    }
+    let statuses = answers.map(|answer| answer.status().as_u16());
+    assert_eq!(statuses, [201, 206, 201, 404]);
+    // A page can't set headers on a WebSocket: it comes with a ticket.
+    for (origin, expected) in [(ALLOWED, 101), ("https://evil.example", 403)] {
+        let ticket: Value = ask("POST", "/tickets", ALLOWED).send().await.unwrap().json().await.unwrap();
+        let path = format!("/sync?ticket={}", ticket["ticket"].as_str().unwrap());
+        assert_eq!(status(open(relay.address(), &path, &[("origin", origin)]).await), expected);
+    }
     relay.shutdown().await;
 }
 

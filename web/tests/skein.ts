@@ -2,7 +2,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -22,11 +22,12 @@ export class Skein {
     this.code = new URLSearchParams(address.hash.split('?')[1]).get('code') ?? '';
   }
 
-  /** `speed`: tokens a second of the demo model. */
-  static async serve(speed: number): Promise<Skein> {
+  /** `speed`: tokens a second of the demo model; `settings`: its `skein.toml`. */
+  static async serve(speed: number, settings = ''): Promise<Skein> {
     const binary = process.env['SKEIN_BIN'];
     if (!binary) throw new Error('SKEIN_BIN is not set: it names the skein binary to test');
     const folder = await mkdtemp(join(tmpdir(), 'skein-web-'));
+    await writeFile(join(folder, 'skein.toml'), settings);
     const child = spawn(binary, ['serve', '--listen', '127.0.0.1:0', '--data', join(folder, 'data')], {
       cwd: folder,
       env: { PATH: process.env['PATH'], HOME: folder, SKEIN_DEMO_SPEED: String(speed) },

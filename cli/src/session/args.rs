@@ -176,6 +176,19 @@ pub(crate) enum Session {
         #[arg(long)]
         json: bool,
     },
+    /// Save a session as it is on this device, with what the relay refused, as a new one; prints the copy's id.
+    Copy {
+        /// The session.
+        id: String,
+        /// Print {"id": …}.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let go of what the relay refused of a session: it is gone from this device, and can't be had back.
+    Discard {
+        /// The session.
+        id: String,
+    },
     /// Move a session in your own list.
     Move {
         /// The session.

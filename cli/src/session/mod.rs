@@ -1,7 +1,7 @@
 //! `skein session …`: each command is one step on this device's replica, brought to the relay if it is there.
 //!
 //! In order of reading: `args` (the grammar), `begin` (new, send, duplicate), `change` (what is done to sessions that
-//! stand), `list`, `show` with `transcript`, `wait`, `follow`; `waiting` and `gc` are about this device.
+//! stand), `list`, `show` with `transcript`, `wait`, `follow`; `waiting`, `refused` and `gc` are about this device.
 
 pub(crate) mod args;
 mod begin;
@@ -9,6 +9,7 @@ mod change;
 mod follow;
 mod gc;
 mod list;
+mod refused;
 mod show;
 pub(crate) mod transcript;
 mod wait;
@@ -38,6 +39,8 @@ async fn command(opened: &Opened, session: Session) -> Result<(), Failure> {
         Session::New(new) => begin::new(opened, new).await,
         Session::Send(message) => begin::said(opened, message).await,
         Session::Duplicate { id, at, json } => begin::duplicate(opened, &id, at.as_deref(), json).await,
+        Session::Copy { id, json } => refused::copy(opened, &id, json).await,
+        Session::Discard { id } => refused::discard(opened, &id).await,
         Session::Edit { id, message, text, detach } => {
             let detach = detach.into_iter().map(|number| number - 1).collect();
             change::told(opened, &id, Command::Edit { message, text, detach }).await

@@ -97,7 +97,8 @@ impl Home {
         let mut child = command.env("SKEIN_DEMO_SPEED", "2000").stdout(Stdio::piped()).stderr(log).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.strip_prefix("http://").and_then(|rest| rest.split('/').next()).map(str::to_owned);
+        let after_scheme = line.strip_prefix("http://").or_else(|| line.strip_prefix("https://"));
+        let address = after_scheme.and_then(|rest| rest.split('/').next()).map(str::to_owned);
         let address = address.unwrap_or_else(|| panic!("it printed {line:?}"));
         assert!(line.contains("/#/sign-in?code="), "{line:?}");
         Served { home: self, address, child }
@@ -130,6 +131,23 @@ impl<'a> Served<'a> {
     /// Runs a command with the replica in `replica`.
     pub fn run(&self, arguments: &[&str]) -> Run {
         self.run_with(arguments, "replica")
+    }
+
+    /// Runs a command with another token and a replica of its own.
+    pub fn run_as(&self, token: &str, replica: &str, arguments: &[&str]) -> Run {
+        let mut command = self.home.command(arguments);
+        command
+            .env("SKEIN_RELAY", format!("http://{}", self.address))
+            .env("SKEIN_TOKEN", token)
+            .env("SKEIN_DATA", self.home.path(replica));
+        run(&mut command)
+    }
+
+    /// Runs a command with the owner's token and these variables.
+    pub fn run_with_env(&self, variables: &[(&str, &str)], arguments: &[&str]) -> Run {
+        let mut command = self.home.command(arguments);
+        command.env("SKEIN_TOKEN", self.token()).env("SKEIN_DATA", self.home.path("replica"));
+        run(command.envs(variables.iter().copied()))
     }
 
     /// Runs a command on another device.

@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 
 use js_sys::Function;
 use skein_engine::device::{Marks, Notice};
-use skein_engine::ids::DocumentId;
+use skein_engine::ids::{ChangeHash, DocumentId};
 use skein_engine::storage::Record;
 use skein_engine::wire::catalog::{Row, Welcome};
 use wasm_bindgen_futures::spawn_local;
@@ -24,6 +24,8 @@ const STORE_AGAIN_AFTER_MS: u64 = 3_000;
 #[derive(Default)]
 pub(super) struct Writing {
     pub(super) queue: Vec<Record>,
+    /// Taken out of the store after that.
+    pub(super) discard: Vec<(DocumentId, Vec<ChangeHash>)>,
     /// Called when everything queued so far is durable.
     pub(super) waiting: Vec<Function>,
     pub(super) busy: bool,
@@ -57,14 +59,15 @@ impl Seat {
         spawn_local(async move {
             let mut told = false;
             loop {
-                let (group, waiting) = {
+                let (group, discard, waiting) = {
                     let mut writing = seat.writing.borrow_mut();
-                    if writing.queue.is_empty() {
+                    if writing.queue.is_empty() && writing.discard.is_empty() {
                         writing.busy = false;
                         writing.waiting.drain(..).for_each(|resolve| call(&resolve));
                         break;
                     }
-                    (std::mem::take(&mut writing.queue), std::mem::take(&mut writing.waiting))
+                    let Writing { queue, discard, waiting, .. } = &mut *writing;
+                    (std::mem::take(queue), std::mem::take(discard), std::mem::take(waiting))
                 };
                 let Some(store) = &seat.store else { break };
                 // The relay has everything else.
@@ -74,7 +77,15 @@ impl Seat {
                     .filter(|record| Some(record.received_from.as_str()) == member.as_deref())
                     .map(|record| record.document)
                     .collect();
-                match store.append(&group, &own).await {
+                let appended = match group.is_empty() {
+                    true => Ok(()),
+                    false => store.append(&group, &own).await,
+                };
+                let written = match appended {
+                    Ok(()) if !discard.is_empty() => store.discard(&discard).await,
+                    appended => appended,
+                };
+                match written {
                     Ok(()) => {
                         waiting.iter().for_each(call);
                         if !own.is_empty() {
@@ -88,6 +99,7 @@ impl Seat {
                         {
                             let mut writing = seat.writing.borrow_mut();
                             writing.queue.splice(..0, group);
+                            writing.discard.splice(..0, discard);
                             writing.waiting.splice(..0, waiting);
                         }
                         if !std::mem::replace(&mut told, true) {
@@ -170,7 +182,16 @@ impl Seat {
             for id in &sent {
                 kept.unsent.remove(id);
             }
-            CatalogWrites { rows, removed, cursor, writers, marks, identity, last_contact: self.last_contact.get(), sent }
+            CatalogWrites {
+                rows,
+                removed,
+                cursor,
+                writers,
+                marks,
+                identity,
+                last_contact: self.last_contact.get(),
+                sent,
+            }
         };
         if let Err(error) = store.keep(writes).await {
             // What wasn't kept counts as changed the next time.

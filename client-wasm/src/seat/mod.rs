@@ -109,7 +109,8 @@ impl Seat {
                 identity = store.identity().await.unwrap_or_default();
             }
         }
-        let config = DeviceConfig { peer: PeerId::from(random_id()), identity: identity.clone(), keeps: Keeps::default() };
+        let config =
+            DeviceConfig { peer: PeerId::from(random_id()), identity: identity.clone(), keeps: Keeps::default() };
         let seat = Rc::new(Self {
             account,
             device: RefCell::new(Device::new(config)),
@@ -249,6 +250,22 @@ impl Seat {
         Ok(done)
     }
 
+    /// Saves a session as it is here as a new one: its id. Durable on return.
+    pub async fn save_as_copy(self: &Rc<Self>, session: DocumentId) -> Result<DocumentId, Fault> {
+        let (copy, effects) = self.device.borrow_mut().save_as_copy(now(), session)?;
+        self.carry_out(effects);
+        self.durable().await;
+        Ok(copy)
+    }
+
+    /// Lets go of what the relay refused of a session. Durable on return.
+    pub async fn discard_refused(self: &Rc<Self>, session: DocumentId) -> Result<(), Fault> {
+        let (_, effects) = self.device.borrow_mut().discard_refused(session)?;
+        self.carry_out(effects);
+        self.durable().await;
+        Ok(())
+    }
+
     /// Ends when there is news of this document, and after a while in any case.
     async fn document_comes(&self, document: DocumentId) {
         let timer = RefCell::new(None);
@@ -283,13 +300,16 @@ impl Seat {
     }
 
     fn carry_out(self: &Rc<Self>, effects: Effects) {
-        let Effects { sync, catalog, store, load, notices, wake, close_sync, close_catalog, .. } = effects;
+        let Effects { sync, catalog, store, discard, load, notices, wake, close_sync, close_catalog, .. } = effects;
         if let Some(link) = &*self.link.borrow() {
             sync.iter().for_each(|message| link.send(Path::Sync, message));
             catalog.iter().for_each(|message| link.send(Path::Catalog, message));
         }
-        if !store.is_empty() && self.store.is_some() {
-            self.writing.borrow_mut().queue.extend(store);
+        if self.store.is_some() && !(store.is_empty() && discard.is_empty()) {
+            let mut writing = self.writing.borrow_mut();
+            writing.queue.extend(store);
+            writing.discard.extend(discard);
+            drop(writing);
             self.write();
         }
         if !load.is_empty() {

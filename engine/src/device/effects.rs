@@ -5,7 +5,7 @@ use std::ops::AddAssign;
 use bytes::Bytes;
 
 use super::waiting::QueueWrite;
-use crate::ids::{DocumentId, Timestamp};
+use crate::ids::{ChangeHash, DocumentId, Timestamp};
 use crate::storage::Record;
 use crate::wire::catalog::FromRelay;
 use crate::wire::ephemeral::{ActivityState, Ephemeral, TailKind};
@@ -27,6 +27,9 @@ pub struct Effects {
     /// Documents to drop from the store, with all that is kept beside them, unless the store itself knows of something
     /// that was not sent.
     pub drop: Vec<DocumentId>,
+    /// Changes to take out of the store, after `store`: their person has let go of them. Durable before the command is
+    /// called done.
+    pub discard: Vec<(DocumentId, Vec<ChangeHash>)>,
     /// Documents to read from the store, answered by [`Device::loaded`](super::Device::loaded).
     pub load: Vec<DocumentId>,
     /// What has changed, for whoever watches.
@@ -47,6 +50,7 @@ impl AddAssign for Effects {
         self.queue.extend(other.queue);
         self.arrived.extend(other.arrived);
         self.drop.extend(other.drop);
+        self.discard.extend(other.discard);
         self.load.extend(other.load);
         self.notices.extend(other.notices);
         self.wake = [self.wake, other.wake].into_iter().flatten().min();

@@ -3,8 +3,9 @@
 //!
 //! In order of reading: `replica` (one document and its sync with the relay), `link` (the connection that carries it),
 //! `catalog` (rows, writers, leases), `marks` (what was read), `view` (a session as it is looked at, live text joined
-//! on), `keep` (what is kept without being asked for), `effects` (what comes out). `receive`, `sessions`, `profile`,
-//! `workspace`, `purge` and `worker` are the device's own doings: what comes in, what a person does, what a worker does.
+//! on), `keep` (what is kept without being asked for), `refused` (what the relay won't take), `effects` (what comes
+//! out). `receive`, `sessions`, `profile`, `workspace`, `purge` and `worker` are the device's own doings: what comes in,
+//! what a person does, what a worker does.
 //!
 //! Invariant: a device never waits. A command takes effect here at once; what it has to store and send comes out as
 //! [`Effects`].
@@ -17,6 +18,7 @@ mod marks;
 mod profile;
 mod purge;
 mod receive;
+mod refused;
 mod replica;
 mod sessions;
 mod snapshots;
@@ -112,6 +114,9 @@ pub enum DeviceError {
     /// Only the relay can do it, and there is no link.
     #[error("the relay is not connected, and only it can do that")]
     NoLink,
+    /// The member of this device is a viewer, or its token only reads.
+    #[error("you may only read here: an owner of the workspace can give you another role")]
+    ReadOnly,
     /// See there.
     #[error(transparent)]
     Command(#[from] CommandError),

@@ -85,6 +85,7 @@ impl Device {
                     self.document_changed(document, &new, effects);
                     self.store(document, &Principal::from(RELAY), new, effects);
                 }
+                self.tell_refused(document, effects);
                 self.push_sync(document, effects);
                 if closes {
                     self.unfollow(document, effects);

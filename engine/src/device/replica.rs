@@ -37,8 +37,12 @@ pub(super) struct Replica {
     covered: Vec<ChangeHash>,
     /// How many changes here aren't covered; those refused don't count.
     pub(super) pending: u64,
-    /// Changes that the relay refused.
+    /// Changes that the relay refused, and what depends on them.
     pub(super) refused: BTreeSet<ChangeHash>,
+    /// The relay has said that it takes no changes: whatever it doesn't have is refused.
+    read_only: bool,
+    /// What was refused for that, and nobody was told.
+    untold: Vec<ChangeHash>,
     /// Followed only until everything is acknowledged.
     pub(super) closing: bool,
     /// A change here names a blob that the relay doesn't have.
@@ -86,6 +90,8 @@ impl Replica {
             covered: Vec::new(),
             pending: 0,
             refused: BTreeSet::new(),
+            read_only: false,
+            untold: Vec::new(),
             closing: false,
             held: false,
         }
@@ -200,6 +206,12 @@ impl Replica {
         if !document.get_heads().is_empty() {
             self.unavailable = false;
         }
+        let read_only = self.sync.is_peer_read_only();
+        if self.read_only && !read_only {
+            // Its member may write again: what was refused for that is sent.
+            self.refused.clear();
+        }
+        self.read_only = read_only;
         self.relay_has(&theirs, true);
         Ok(new)
     }
@@ -225,14 +237,58 @@ impl Replica {
         self.count_pending();
     }
 
+    /// What was refused since the last time because the relay takes nothing.
+    pub(super) fn take_untold(&mut self) -> Vec<ChangeHash> {
+        std::mem::take(&mut self.untold)
+    }
+
+    /// Takes out what was refused and what depends on it: their hashes. Sync begins afresh, and the next write takes a
+    /// new actor, since numbers of this one's changes are free again.
+    pub(super) fn discard(&mut self) -> Result<Vec<ChangeHash>, String> {
+        let State::Here(document) = &mut self.state else { return Err("it is not loaded".into()) };
+        let mut gone = BTreeSet::new();
+        let mut kept = Vec::new();
+        // Each change comes after those that it depends on.
+        for change in document.get_changes(&[]) {
+            if self.refused.contains(&change.hash()) || change.deps().iter().any(|dep| gone.contains(dep)) {
+                gone.insert(change.hash());
+            } else {
+                kept.push(change);
+            }
+        }
+        let mut rest = Automerge::new();
+        rest.apply_changes(kept).map_err(|error| error.to_string())?;
+        **document = rest;
+        self.refused.clear();
+        self.untold.clear();
+        self.actor = None;
+        let answered = self.answered;
+        self.disconnect();
+        (self.again, self.answered) = (answered, answered);
+        self.count_pending();
+        Ok(gone.into_iter().collect())
+    }
+
     fn count_pending(&mut self) {
         let State::Here(document) = &self.state else { return };
-        self.pending = if document.get_heads() == self.covered {
-            0
-        } else {
-            let open = document.get_changes_meta(&self.covered);
-            open.iter().filter(|change| !self.refused.contains(&change.hash)).count() as u64
-        };
+        self.pending = 0;
+        if document.get_heads() == self.covered {
+            return;
+        }
+        // Each comes after those that it depends on.
+        for change in document.get_changes_meta(&self.covered) {
+            if self.refused.contains(&change.hash) {
+                continue;
+            }
+            if self.read_only {
+                self.untold.push(change.hash);
+                self.refused.insert(change.hash);
+            } else if !self.refused.is_empty() && change.deps.iter().any(|dep| self.refused.contains(dep)) {
+                self.refused.insert(change.hash);
+            } else {
+                self.pending += 1;
+            }
+        }
     }
 
     /// Holds the document if something that the relay doesn't have names one of these blobs.

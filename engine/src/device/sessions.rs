@@ -9,7 +9,7 @@ use super::replica::{Replica, transact};
 use super::{Device, DeviceError, Effects};
 use crate::ids::{DocumentId, Principal, Timestamp, random_actor};
 use crate::session::command::{self, Done, Given, NewSession};
-use crate::session::conversation::{Conversation, Leases, Writer, Writers};
+use crate::session::conversation::{Conversation, Leases, MemberRole, Writer, Writers};
 use crate::session::duplicate::{self, Source};
 use crate::session::{Command, Session, Summary, summary};
 use crate::wire::catalog::{Offer, ToRelay, Welcome};
@@ -22,6 +22,7 @@ impl Device {
     /// Creates a session: id, and what to store and send. What `new` leaves open is filled in: the workspace's default
     /// agent, the position after all others.
     pub fn create(&mut self, now: Timestamp, new: &NewSession) -> Result<(DocumentId, Effects), DeviceError> {
+        self.may_write()?;
         let by = self.member()?;
         let mut new = new.clone();
         new.position.get_or_insert_with(|| self.next_position());
@@ -49,6 +50,7 @@ impl Device {
         session: DocumentId,
         command: &Command,
     ) -> Result<(Done, Effects), DeviceError> {
+        self.may_write()?;
         let by = self.member()?;
         if self.catalog.is_purged(session) {
             return Err(DeviceError::Purged(session));
@@ -252,6 +254,7 @@ impl Device {
             let changes = vec![change];
             self.document_changed(document, &changes, effects);
             self.store(document, &self.principal(), changes, effects);
+            self.tell_refused(document, effects);
             self.push_sync(document, effects);
         }
     }
@@ -263,7 +266,8 @@ pub(super) fn surroundings(catalog: &Catalog, replica: &Replica) -> (Leases, Wri
     let own = catalog.identity.as_ref().map(|identity| Writer {
         principal: Principal::from(identity.member.as_str()),
         kind: identity.kind,
-        role: identity.role,
+        // What a viewer has written shows on the device where it is: the relay refuses it, and its rows beat this.
+        role: if identity.role == MemberRole::Viewer { MemberRole::Member } else { identity.role },
     });
     let own: BTreeMap<_, _> =
         own.map(|own| replica.own.iter().map(|actor| (actor.clone(), own.clone())).collect()).unwrap_or_default();

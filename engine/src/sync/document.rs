@@ -11,7 +11,8 @@ use super::effects::ConnectionId;
 use super::follower::Follower;
 use super::message::{Flags, Have, Message};
 use crate::graph::{ChangeGraph, advance};
-use crate::ids::{ActorId, ChangeHash, DocumentId, PeerId, Timestamp};
+use crate::ids::{ActorId, ChangeHash, DocumentId, PeerId, Principal, Timestamp};
+use crate::session::conversation::{Writer, WriterKind};
 use crate::sync::bloom::BloomFilter;
 use crate::wire::frame::{EVERYONE, Frame, SyncFrame};
 
@@ -29,11 +30,21 @@ pub(super) struct Document {
     stored_ahead: HashSet<usize>,
     pub(super) followers: BTreeMap<ConnectionId, Follower>,
     /// Actors whose writer is recorded.
-    pub(super) writers: HashSet<ActorId>,
+    pub(super) authors: HashMap<ActorId, Author>,
     /// When something was last said on it.
     pub(super) active: Timestamp,
     /// The last answer to a follower all of whose heads were known: a thousand that return together share it.
     shared: Option<(Known, Bytes)>,
+}
+
+/// Who an actor is bound to.
+#[derive(Debug)]
+pub(super) struct Author {
+    principal: Principal,
+    is_worker: bool,
+    /// Its first change in this log came from that principal. Of a log that was lost, others may bring back what they
+    /// have.
+    began: bool,
 }
 
 /// What decides an answer to a follower all of whose heads are known: these, how much is durable, and read-only or not.
@@ -61,15 +72,44 @@ impl Address {
 
 impl Document {
     /// A document as the store has it.
-    pub(super) fn loaded(graph: ChangeGraph, writers: impl IntoIterator<Item = ActorId>, now: Timestamp) -> Self {
+    pub(super) fn loaded(
+        graph: ChangeGraph,
+        writers: Vec<(ActorId, Writer)>,
+        first_from: &HashMap<ActorId, Principal>,
+        now: Timestamp,
+    ) -> Self {
+        let author = |(actor, writer): (ActorId, Writer)| {
+            let began = first_from.get(&actor) == Some(&writer.principal);
+            let is_worker = writer.kind == WriterKind::Worker;
+            (actor, Author { principal: writer.principal, is_worker, began })
+        };
         Self {
             durable: graph.len(),
             heads: graph.heads().into(),
             graph,
-            writers: writers.into_iter().collect(),
+            authors: writers.into_iter().map(author).collect(),
             active: now,
             ..Self::default()
         }
+    }
+
+    /// Whether a principal may bring a new change of an actor. A worker's actor is its own: else whoever reads its
+    /// changes could go on under its name, and be believed.
+    pub(super) fn may_bring(&self, actor: &ActorId, principal: &Principal) -> bool {
+        let author = self.authors.get(actor);
+        author.is_none_or(|author| !author.is_worker || !author.began || author.principal == *principal)
+    }
+
+    /// A change of an actor is to be stored. Whether it is the first of one that nobody knew.
+    pub(super) fn brought(&mut self, actor: &ActorId, seq: u64, writer: &Writer) -> bool {
+        if let Some(author) = self.authors.get_mut(actor) {
+            author.began |= seq == 1 && author.principal == writer.principal;
+            return false;
+        }
+        let is_worker = writer.kind == WriterKind::Worker;
+        let author = Author { principal: writer.principal.clone(), is_worker, began: seq == 1 };
+        self.authors.insert(actor.clone(), author);
+        true
     }
 
     /// The durable heads.
@@ -106,7 +146,7 @@ impl Document {
         for at in from..self.graph.len() {
             let (actor, seq) = self.graph.author(at);
             if seq == 1 {
-                self.writers.remove(actor);
+                self.authors.remove(actor);
             }
         }
         self.graph.truncate(from);
@@ -250,8 +290,11 @@ impl Document {
             if self.is_unknown() || follower.deaf || congested.contains(connection) || !follower.take_fresh(now) {
                 continue;
             }
-            // Who holds a change that was refused differs for ever, and knows why.
-            if follower.heads.iter().any(|head| self.graph.is_refused(head)) {
+            // Who holds a change that was refused, or would be, differs for ever, and knows why.
+            let ours = |head| self.graph.position(head).is_some();
+            if follower.heads.iter().any(|head| self.graph.is_refused(head) || follower.was_told(head))
+                || follower.read_only && !follower.heads.iter().all(ours)
+            {
                 continue;
             }
             let message = Message { heads: follower.heads.clone(), ..Message::default() };

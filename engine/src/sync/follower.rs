@@ -89,6 +89,11 @@ impl Follower {
         self.told_refused.len() < MAX_REMEMBERED && self.told_refused.insert(*hash)
     }
 
+    /// Whether it was told of this refusal.
+    pub(super) fn was_told(&self, hash: &ChangeHash) -> bool {
+        self.told_refused.contains(hash)
+    }
+
     /// Keeps the heads that it names.
     pub(super) fn names(&mut self, heads: &[ChangeHash]) {
         self.too_many_heads = heads.len() > MAX_HEADS;

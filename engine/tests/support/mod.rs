@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use automerge::sync::{Message, State, SyncDoc};
-use automerge::{Automerge, ChangeHash};
+use automerge::{ActorId, Automerge, ChangeHash};
 use bytes::Bytes;
 use skein_engine::ids::{DocumentId, PeerId, Principal, Scope, Timestamp};
 use skein_engine::session::conversation::{MemberRole, Writer, WriterKind};
@@ -21,6 +21,8 @@ pub struct Relay {
     pub hub: Hub,
     pub now: Timestamp,
     pub records: BTreeMap<Key, Vec<Record>>,
+    /// Who is bound to which actor, as a ledger would keep it.
+    pub writers: BTreeMap<Key, Vec<(ActorId, Writer)>>,
     /// Groups that wait for the disk.
     pub queued: Vec<(u64, Record)>,
     /// Whether the disk is as fast as the hub.
@@ -46,6 +48,7 @@ impl Relay {
             hub: Hub::new(PeerId::from(RELAY)),
             now: Timestamp(1_000_000),
             records: BTreeMap::new(),
+            writers: BTreeMap::new(),
             queued: Vec::new(),
             instant: true,
             outbox: BTreeMap::new(),
@@ -136,10 +139,14 @@ impl Relay {
             }
         }
         self.closed.extend(effects.close);
+        for (key, actor, writer) in effects.writers {
+            self.writers.entry(key).or_default().push((actor, writer));
+        }
         self.queued.extend(effects.store);
         for key in effects.load {
             let records = self.records.get(&key).cloned().unwrap_or_default();
-            let effects = self.hub.loaded(self.now, key, records, Vec::new());
+            let writers = self.writers.get(&key).cloned().unwrap_or_default();
+            let effects = self.hub.loaded(self.now, key, records, writers);
             self.take(effects);
         }
         if self.instant {

@@ -37,6 +37,8 @@ pub struct Node {
     pub most_loading: usize,
     name: String,
     worker: bool,
+    /// What its member may do, as the relay has it.
+    pub role: MemberRole,
     keeps: Keeps,
     store: BTreeMap<DocumentId, Vec<Record>>,
     /// Commands that wait for their documents, as stored.
@@ -133,6 +135,7 @@ impl World {
             most_loading: 0,
             name: name.into(),
             worker,
+            role: MemberRole::Member,
             keeps,
             store: BTreeMap::new(),
             queue: BTreeMap::new(),
@@ -155,7 +158,7 @@ impl World {
             profile: None,
             member: node.name.clone(),
             member_name: node.name.clone(),
-            role: MemberRole::Member,
+            role: node.role,
             kind: if node.worker { WriterKind::Worker } else { WriterKind::Member },
             members: Vec::new(),
             now: self.now,
@@ -165,7 +168,7 @@ impl World {
     fn writer(&self, node: usize) -> Writer {
         let node = &self.nodes[node];
         let kind = if node.worker { WriterKind::Worker } else { WriterKind::Member };
-        Writer { principal: Principal::from(node.name.as_str()), kind, role: MemberRole::Member }
+        Writer { principal: Principal::from(node.name.as_str()), kind, role: node.role }
     }
 
     // --- What devices do -----------------------------------------------------------------------------------------
@@ -268,6 +271,9 @@ impl World {
                     QueueWrite::Drop(id) => _ = node.queue.remove(&id),
                 }
             }
+            for (document, gone) in effects.discard {
+                node.store.entry(document).or_default().retain(|record| !gone.contains(&record.hash));
+            }
             for document in effects.drop {
                 node.store.remove(&document);
             }
@@ -304,7 +310,8 @@ impl World {
         }
         let connection = ConnectionId(self.next_connection);
         self.next_connection += 1;
-        let info = ConnectionInfo { scope: scope(), private: Vec::new(), writer: self.writer(node), read_only: false };
+        let read_only = self.nodes[node].role == MemberRole::Viewer;
+        let info = ConnectionInfo { scope: scope(), private: Vec::new(), writer: self.writer(node), read_only };
         let effects = self.hub.connect(self.now, connection, info);
         self.carry_hub(effects);
         self.nodes[node].connection = Some(connection);

@@ -60,7 +60,12 @@ impl Caller {
 
     /// Whether they may change nothing but their own profile.
     pub fn read_only(&self) -> bool {
-        self.token_reads_only || self.member.role == MemberRole::Viewer
+        self.role() == MemberRole::Viewer
+    }
+
+    /// What they may do: their member's role, and no more than the token allows.
+    pub fn role(&self) -> MemberRole {
+        if self.token_reads_only { MemberRole::Viewer } else { self.member.role }
     }
 
     /// Their profile, which is a person's devices' alone: neither a tool nor a worker sees it.

@@ -269,7 +269,7 @@ impl Catalog {
             profile: connection.caller.profile().map(|(profile, _)| profile),
             member: member.id.clone(),
             member_name: member.name.clone(),
-            role: member.role,
+            role: connection.caller.role(),
             kind: *kind,
             members,
             now: clock::now(),

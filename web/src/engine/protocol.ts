@@ -18,6 +18,10 @@ export interface Commands {
   'session.create': { args: NewSession; result: { id: DocumentId } };
   /** Does what a person asks of a session: send, pause, rename, approve, archive, … */
   'session.do': { args: { session: DocumentId; command: Command }; result: { id: string | null } };
+  /** Saves a session as it is on this device, with what the relay refused, as a new one. */
+  'session.copy': { args: { session: DocumentId }; result: { id: DocumentId } };
+  /** Lets go of what the relay refused of a session: it is gone from this device, and can't be had back. */
+  'session.discard': { args: { session: DocumentId }; result: null };
   /** Sends conversation patches of this session to this tab from now on; the first one comes at once. */
   'session.watch': { args: { session: DocumentId }; result: null };
   /** No longer. */

@@ -39,6 +39,8 @@ impl Hub {
         let Some(State::Loading { queue, .. }) = self.documents.get_mut(&key) else { return self.with_wake(effects) };
         let queue = std::mem::take(queue);
         let mut graph = ChangeGraph::default();
+        let first_from = records.iter().filter(|record| record.seq == 1);
+        let first_from = first_from.map(|record| (record.actor.clone(), record.received_from.clone())).collect();
         let mut rest: Vec<Bytes> = records.into_iter().map(|record| record.bytes).collect();
         // Each record follows its deps, but for those whose deps a failing disk took: as long as one is placed, go on.
         loop {
@@ -48,7 +50,7 @@ impl Hub {
                 break;
             }
         }
-        let document = Document::loaded(graph, writers.into_iter().map(|(actor, _)| actor), now);
+        let document = Document::loaded(graph, writers, &first_from, now);
         self.documents.insert(key.clone(), State::Loaded(Box::new(document)));
         for (connection, said) in queue {
             self.hear(now, connection, &key, said, &mut effects);
@@ -182,6 +184,9 @@ impl Hub {
             return Err("it depends on changes that the relay doesn't have".to_owned());
         }
         let hash = change.hash;
+        if document.graph.position(&hash).is_none() && !document.may_bring(&change.actor, &writer.principal) {
+            return Err("its actor is another worker's".to_owned());
+        }
         document.active = now;
         let outcomes = document.graph.add(change, NO_CONNECTION);
         let refused = outcomes.first().and_then(|outcome| match &outcome.added {

@@ -147,6 +147,13 @@ impl Hub {
                     continue;
                 }
                 let Some(State::Loaded(document)) = self.documents.get_mut(key) else { return Ok(()) };
+                if document.graph.position(&change.hash).is_none()
+                    && !document.may_bring(&change.actor, &writer.principal)
+                {
+                    let message = "its actor is a worker's: nobody else goes on under it";
+                    self.refuse(connection, key, Some(change.hash), "actor", message, effects);
+                    continue;
+                }
                 let outcomes = document.graph.add(change, connection.0);
                 broken += outcomes.iter().filter(|outcome| outcome.broke_a_rule()).count();
                 self.settle(key, writer, outcomes, effects);
@@ -185,9 +192,6 @@ impl Hub {
         let graph = &document.graph;
         let (actor, seq) = graph.author(at);
         let hash = graph.hash(at);
-        if document.writers.insert(actor.clone()) {
-            effects.writers.push((key.clone(), actor.clone(), writer.clone()));
-        }
         let record = Record {
             scope: key.0.clone(),
             document: key.1,
@@ -198,6 +202,10 @@ impl Hub {
             received_from: writer.principal.clone(),
             bytes: graph.chunk(at).clone(),
         };
+        let actor = record.actor.clone();
+        if document.brought(&actor, seq, writer) {
+            effects.writers.push((key.clone(), actor, writer.clone()));
+        }
         self.tickets.insert(self.next_ticket, (key.clone(), hash));
         effects.store.push((self.next_ticket, record));
         self.next_ticket += 1;
