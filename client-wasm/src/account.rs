@@ -2,12 +2,13 @@
 //! opened (a browser can't set headers on them, and a token has no place in an address).
 
 use serde::{Deserialize, Serialize};
+use skein_engine::blob::BlobId;
 use skein_engine::ids::DocumentId;
 use skein_engine::session::conversation::{MemberRole, WriterKind};
 use skein_engine::wire::catalog::{Member, VERSION, Welcome};
 use skein_engine::wire::cbor;
 
-use crate::browser::{Answer, fetch, json, now};
+use crate::browser::{Answer, Bytes, fetch, fetch_bytes, json, now};
 use crate::database::{Database, DatabaseError, Durability, Write};
 use crate::patch::{Fault, SignIn};
 
@@ -47,7 +48,7 @@ pub struct Accounts(Database);
 impl Accounts {
     /// Opens it.
     pub async fn open() -> Result<Self, DatabaseError> {
-        Ok(Self(Database::open(DATABASE, &[STORE]).await?))
+        Ok(Self(Database::open(DATABASE, 1, &[STORE]).await?))
     }
 
     /// Who is signed in.
@@ -147,6 +148,43 @@ pub async fn ticket(account: &Account) -> Result<String, Fault> {
         200 => Ok(body::<Ticket>(&answer)?.ticket),
         _ => Err(refusal(&answer)),
     }
+}
+
+/// Stores a blob on the relay, unless it has it; durable there on return.
+pub async fn put_blob(account: &Account, id: BlobId, bytes: &[u8]) -> Result<(), Fault> {
+    let answer = ask_blob(account, "HEAD", id, None).await?;
+    if answer.status == 200 {
+        return Ok(());
+    }
+    let answer = ask_blob(account, "PUT", id, Some(bytes)).await?;
+    match answer.status {
+        200 | 201 => Ok(()),
+        status => Err(of_status(status)),
+    }
+}
+
+/// A blob, if the relay has it.
+pub async fn get_blob(account: &Account, id: BlobId) -> Result<Option<Vec<u8>>, Fault> {
+    let answer = ask_blob(account, "GET", id, None).await?;
+    match answer.status {
+        200 => Ok(Some(answer.body)),
+        404 => Ok(None),
+        status => Err(of_status(status)),
+    }
+}
+
+async fn ask_blob(account: &Account, method: &str, id: BlobId, body: Option<&[u8]>) -> Result<Bytes, Fault> {
+    let url = [&account.relay, "/blobs/", &id.to_string()].concat();
+    fetch_bytes(method, &url, &account.token, body).await.map_err(|error| Fault::new("unreachable", error))
+}
+
+fn of_status(status: u16) -> Fault {
+    let code = match status {
+        401 => "wrong-token",
+        408 | 429 | 500.. => "unreachable",
+        _ => "refused",
+    };
+    Fault::new(code, ["the relay answered with status ", &status.to_string()].concat())
 }
 
 async fn ask(relay: &str, method: &str, path: &str, token: Option<&str>, body: Option<&str>) -> Result<Answer, Fault> {

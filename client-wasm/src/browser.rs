@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use js_sys::{Array, Function, Object, Promise, Reflect};
+use js_sys::{Array, Function, Object, Promise, Reflect, Uint8Array};
 use skein_engine::ids::Timestamp;
 use wasm_bindgen::prelude::*;
 use wasm_bindgen_futures::JsFuture;
@@ -108,6 +108,40 @@ pub async fn fetch(method: &str, url: &str, token: Option<&str>, body: Option<&s
         Err(_) => JsValue::UNDEFINED,
     };
     Ok(Answer { status: response.status(), body })
+}
+
+/// What a server answered to a request of bytes.
+pub struct Bytes {
+    /// The HTTP status.
+    pub status: u16,
+    /// The body.
+    pub body: Vec<u8>,
+}
+
+/// Asks for bytes, or gives some. The error is what the browser says when nobody answers in a time that leaves a second
+/// for each 64 KiB.
+pub async fn fetch_bytes(method: &str, url: &str, token: &str, body: Option<&[u8]>) -> Result<Bytes, String> {
+    const ANSWER_MS: f64 = 20_000.0;
+    const LARGEST_MS: f64 = 1_024_000.0;
+    let options = Object::new();
+    let set = |key: &str, value: &JsValue| {
+        Reflect::set(&options, &JsValue::from_str(key), value).expect("a fresh object takes every key");
+    };
+    let bytes_ms = match (method, body) {
+        ("GET", _) => LARGEST_MS,
+        (_, body) => body.map_or(0, <[u8]>::len) as f64 / 64.0,
+    };
+    set("method", &method.into());
+    set("credentials", &"omit".into());
+    set("signal", &abort_after(ANSWER_MS + bytes_ms));
+    set("headers", &Array::of1(&Array::of2(&"Authorization".into(), &["Bearer ", token].concat().into())));
+    if let Some(body) = body {
+        set("body", &Uint8Array::from(body));
+    }
+    let failed = |error: JsValue| text_of(&error);
+    let response: Response = JsFuture::from(js_fetch(url, &options)).await.map_err(failed)?.unchecked_into();
+    let body = JsFuture::from(response.array_buffer().map_err(failed)?).await.map_err(failed)?;
+    Ok(Bytes { status: response.status(), body: Uint8Array::new(&body).to_vec() })
 }
 
 /// JSON text of a flat object of strings.

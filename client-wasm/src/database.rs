@@ -85,9 +85,9 @@ pub struct Database {
 }
 
 impl Database {
-    /// Opens a database, made with these object stores if it is new.
-    pub async fn open(name: &str, stores: &'static [&'static str]) -> Result<Self, DatabaseError> {
-        let request = factory()?.open_with_u32(name, 1)?;
+    /// Opens a database with these object stores. `version` grows with every one that is added.
+    pub async fn open(name: &str, version: u32, stores: &'static [&'static str]) -> Result<Self, DatabaseError> {
+        let request = factory()?.open_with_u32(name, version)?;
         let target = request.clone();
         let upgrade = Closure::once(move || {
             if let Ok(database) = target.result().map(IdbDatabase::unchecked_from_js) {

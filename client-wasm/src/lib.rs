@@ -18,8 +18,9 @@ pub mod store;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use js_sys::{Array, Function, Promise};
+use js_sys::{Array, Function, Promise, Uint8Array};
 use serde::{Deserialize, Serialize};
+use skein_engine::blob::BlobId;
 use skein_engine::ids::DocumentId;
 use skein_engine::session::Command;
 use skein_engine::session::command::NewSession;
@@ -61,6 +62,16 @@ struct Do {
 #[derive(Deserialize)]
 struct OfSession {
     session: DocumentId,
+}
+
+#[derive(Deserialize)]
+struct LetGo {
+    id: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Blob {
+    id: BlobId,
 }
 
 #[derive(Serialize)]
@@ -169,6 +180,22 @@ impl Inner {
                 let OfSession { session } = from_js(args)?;
                 self.seat()?.discard_refused(session).await?;
                 Ok(JsValue::NULL)
+            }
+            "session.let-go" => {
+                let LetGo { id } = from_js(args)?;
+                self.seat()?.let_go(&id).await;
+                Ok(JsValue::NULL)
+            }
+            "blob.put" => {
+                let bytes = args.dyn_into::<Uint8Array>();
+                let bytes = bytes.map_err(|_| Fault::new("bad-command", "a file is given as its bytes"))?;
+                let id = self.seat()?.put_blob(bytes.to_vec()).await?;
+                Ok(to_js(&Blob { id }))
+            }
+            "blob.get" => {
+                let Blob { id } = from_js(args)?;
+                let bytes = self.seat()?.get_blob(id).await?;
+                Ok(bytes.map_or(JsValue::NULL, |bytes| Uint8Array::from(&*bytes).into()))
             }
             "sync.retry" => {
                 if let Some(seat) = &*self.seat.borrow() {

@@ -1,7 +1,7 @@
 //! What crosses to the page, shaped as `web/src/engine/protocol.ts` says.
 
 use serde::{Deserialize, Serialize};
-use skein_engine::device::DeviceError;
+use skein_engine::device::{DeviceError, WaitingCommand};
 use skein_engine::ids::{DocumentId, Timestamp};
 use skein_engine::session::Summary;
 use skein_engine::session::conversation::{
@@ -45,6 +45,8 @@ pub enum Patch {
         session: DocumentId,
         /// Why.
         why: Absence,
+        /// What waits for it.
+        commands: Vec<WaitingCommand>,
     },
     /// A part has grown by live text.
     Grew(Grew),
@@ -128,6 +130,10 @@ pub struct Head {
     pub totals: Totals,
     /// Calls that asked, are decided, and haven't gone on since.
     pub decided: Vec<String>,
+    /// Only the end of the conversation, as it was kept: the rest is being read. Commands wait until it is here.
+    pub loading: bool,
+    /// Commands that waited for this session and could not be done.
+    pub commands: Vec<WaitingCommand>,
 }
 
 impl Head {
@@ -136,7 +142,9 @@ impl Head {
         let Conversation { messages, queued, waiting, turns, front, stops, status, reason, totals, decisions, .. } =
             conversation;
         let decided = decisions.into_keys().collect();
-        (Self { waiting, turns, front, stops, status, reason, totals, decided }, messages, queued)
+        let (loading, commands) = (false, Vec::new());
+        let head = Self { waiting, turns, front, stops, status, reason, totals, decided, loading, commands };
+        (head, messages, queued)
     }
 }
 
@@ -209,6 +217,12 @@ pub struct SyncRow {
     pub state: SyncWord,
     /// Changes that wait or were refused.
     pub changes: u64,
+    /// Files that the relay may not have.
+    pub uploads: u64,
+    /// Commands that wait for their sessions.
+    pub waiting: u64,
+    /// Commands that waited and could not be done.
+    pub failed: u64,
     /// When the relay was last heard.
     pub last_contact: Option<Timestamp>,
     /// Why there is no link.

@@ -5,9 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use skein_engine::device::WaitingCommand;
 use skein_engine::ids::DocumentId;
 use skein_engine::session::Summary;
 use skein_engine::session::conversation::{Content, Conversation, ShownMessage};
+use skein_engine::session::snapshot::Snapshot;
 use skein_engine::wire::ephemeral::TailKind;
 
 use crate::patch::{Absence, Grew, Head, Identity, Patch, SyncRow, WorkspaceRow};
@@ -26,7 +28,7 @@ pub struct Screen {
 enum Watched {
     /// Nothing yet.
     Blank,
-    Absent(Absence),
+    Absent(Absence, Vec<WaitingCommand>),
     Shown(Shown),
 }
 
@@ -107,10 +109,36 @@ impl Screen {
         self.watched.remove(&session);
     }
 
-    /// A watched session as it is now.
-    pub fn conversation(&mut self, session: DocumentId, now: Conversation) -> Option<Patch> {
+    /// A watched session as it is now, and what waited for it and could not be done.
+    pub fn conversation(
+        &mut self,
+        session: DocumentId,
+        now: Conversation,
+        commands: Vec<WaitingCommand>,
+    ) -> Option<Patch> {
+        self.show(session, now, |head| head.commands = commands)
+    }
+
+    /// The end of a watched session as it was kept, unless something newer was given.
+    pub fn snapshot(&mut self, session: DocumentId, snapshot: Snapshot) -> Option<Patch> {
+        let commands = match self.watched.get(&session)? {
+            Watched::Shown(_) => return None,
+            Watched::Absent(_, commands) => commands.clone(),
+            Watched::Blank => Vec::new(),
+        };
+        self.show(session, snapshot.into_conversation(), |head| {
+            head.loading = true;
+            head.commands = commands;
+        })
+    }
+
+    fn show(&mut self, session: DocumentId, now: Conversation, complete: impl FnOnce(&mut Head)) -> Option<Patch> {
         let watched = self.watched.get_mut(&session)?;
-        let (head, visible, waiting) = Head::split(now);
+        let (mut head, mut visible, mut waiting) = Head::split(now);
+        complete(&mut head);
+        // A page prints nothing of what is for the provider's eyes only.
+        let parts = visible.iter_mut().chain(&mut waiting).flat_map(|message| &mut message.parts);
+        parts.for_each(|part| part.provider = None);
         let ids = |messages: &[ShownMessage]| messages.iter().map(|message| message.id.clone()).collect::<Vec<_>>();
         let (order, queued) = (ids(&visible), ids(&waiting));
         let given = match watched {
@@ -131,14 +159,16 @@ impl Screen {
         (!same).then_some(Patch::Conversation { session, head, order, queued, messages: fresh })
     }
 
-    /// A watched session isn't here.
-    pub fn absent(&mut self, session: DocumentId, why: Absence) -> Option<Patch> {
+    /// A watched session isn't here. While it is only being read, what was painted of it stays.
+    pub fn absent(&mut self, session: DocumentId, why: Absence, commands: Vec<WaitingCommand>) -> Option<Patch> {
         let watched = self.watched.get_mut(&session)?;
-        if matches!(watched, Watched::Absent(known) if *known == why) {
-            return None;
+        match watched {
+            Watched::Absent(known, waiting) if *known == why && *waiting == commands => return None,
+            Watched::Shown(shown) if shown.head.loading && why == Absence::Opening => return None,
+            _ => {}
         }
-        *watched = Watched::Absent(why);
-        Some(Patch::Absent { session, why })
+        *watched = Watched::Absent(why, commands.clone());
+        Some(Patch::Absent { session, why, commands })
     }
 
     /// Live text has come for a session.
@@ -197,8 +227,10 @@ impl Screen {
 
 #[cfg(test)]
 mod tests {
+    use skein_engine::ids::Timestamp;
+    use skein_engine::session::Command;
     use skein_engine::session::conversation::{Decision, ShownPart};
-    use skein_engine::session::model::Role;
+    use skein_engine::session::model::{ProviderData, Role};
 
     use super::*;
 
@@ -241,11 +273,11 @@ mod tests {
         let mut screen = Screen::default();
         screen.watch(session);
         let (a, b) = (message("a", "1"), message("b", "1"));
-        assert_eq!(ids_of(screen.conversation(session, conversation(&[a.clone(), b]))), ["a", "b"]);
+        assert_eq!(ids_of(screen.conversation(session, conversation(&[a.clone(), b]), vec![])), ["a", "b"]);
         let b = message("b", "2");
-        assert_eq!(ids_of(screen.conversation(session, conversation(&[a.clone(), b.clone()]))), ["b"]);
-        assert_eq!(screen.conversation(session, conversation(&[a.clone(), b.clone()])), None);
-        assert_eq!(ids_of(screen.conversation(session, conversation(&[b, a]))), [] as [&str; 0], "order alone");
+        assert_eq!(ids_of(screen.conversation(session, conversation(&[a.clone(), b.clone()]), vec![])), ["b"]);
+        assert_eq!(screen.conversation(session, conversation(&[a.clone(), b.clone()]), vec![]), None);
+        assert_eq!(ids_of(screen.conversation(session, conversation(&[b, a]), vec![])), [] as [&str; 0], "order alone");
     }
 
     #[test]
@@ -253,10 +285,10 @@ mod tests {
         let session = DocumentId::random();
         let mut screen = Screen::default();
         screen.watch(session);
-        screen.conversation(session, conversation(&[]));
+        screen.conversation(session, conversation(&[]), vec![]);
         let decision = Decision::Approved { request: "r".to_owned(), for_session: false };
         let decided = Conversation { decisions: [("c".to_owned(), decision)].into(), ..conversation(&[]) };
-        match screen.conversation(session, decided) {
+        match screen.conversation(session, decided, vec![]) {
             Some(Patch::Conversation { head, .. }) => assert_eq!(head.decided, ["c"]),
             other => panic!("no conversation: {other:?}"),
         }
@@ -266,7 +298,7 @@ mod tests {
     fn a_session_that_nobody_watches_costs_nothing() {
         let session = DocumentId::random();
         let mut screen = Screen::default();
-        assert_eq!(screen.conversation(session, conversation(&[message("a", "1")])), None);
+        assert_eq!(screen.conversation(session, conversation(&[message("a", "1")]), vec![]), None);
         assert_eq!(screen.grew(tail(session, 0, "x")), Growth::Known);
     }
 
@@ -275,9 +307,9 @@ mod tests {
         let session = DocumentId::random();
         let mut screen = Screen::default();
         screen.watch(session);
-        screen.conversation(session, conversation(&[message("m", "one")]));
+        screen.conversation(session, conversation(&[message("m", "one")]), vec![]);
         assert_eq!(screen.grew(tail(session, 3, " two")), Growth::Joined(tail(session, 3, " two")));
-        assert_eq!(screen.conversation(session, conversation(&[message("m", "one two")])), None);
+        assert_eq!(screen.conversation(session, conversation(&[message("m", "one two")]), vec![]), None);
     }
 
     #[test]
@@ -285,7 +317,7 @@ mod tests {
         let session = DocumentId::random();
         let mut screen = Screen::default();
         screen.watch(session);
-        screen.conversation(session, conversation(&[message("m", "é1")]));
+        screen.conversation(session, conversation(&[message("m", "é1")]), vec![]);
         assert_eq!(screen.grew(tail(session, 2, "12")), Growth::Joined(tail(session, 3, "2")));
         assert_eq!(screen.grew(tail(session, 0, "é1")), Growth::Known);
         assert_eq!(screen.grew(tail(session, 0, "é12")), Growth::Known);
@@ -301,12 +333,15 @@ mod tests {
         let mut screen = Screen::default();
         screen.watch(session);
         let shown = conversation(&[message("a", "1")]);
-        assert_eq!(ids_of(screen.conversation(session, shown.clone())), ["a"]);
-        assert_eq!(screen.absent(session, Absence::Offline), Some(Patch::Absent { session, why: Absence::Offline }));
-        assert_eq!(screen.absent(session, Absence::Offline), None);
-        assert_eq!(ids_of(screen.conversation(session, shown.clone())), ["a"]);
+        assert_eq!(ids_of(screen.conversation(session, shown.clone(), vec![])), ["a"]);
+        assert_eq!(
+            screen.absent(session, Absence::Offline, vec![]),
+            Some(Patch::Absent { session, why: Absence::Offline, commands: vec![] })
+        );
+        assert_eq!(screen.absent(session, Absence::Offline, vec![]), None);
+        assert_eq!(ids_of(screen.conversation(session, shown.clone(), vec![])), ["a"]);
         screen.watch(session);
-        assert_eq!(ids_of(screen.conversation(session, shown)), ["a"], "another page looks");
+        assert_eq!(ids_of(screen.conversation(session, shown, vec![])), ["a"], "another page looks");
     }
 
     #[test]
@@ -314,11 +349,52 @@ mod tests {
         let mut screen = Screen::default();
         let session = DocumentId::random();
         screen.watch(session);
-        screen.conversation(session, conversation(&[message("a", "1")]));
+        screen.conversation(session, conversation(&[message("a", "1")]), vec![]);
         screen.workspace(WorkspaceRow { name: "Theirs".to_owned(), ..WorkspaceRow::default() });
         let patches = screen.reset();
         assert!(patches.contains(&Patch::Summaries { rows: vec![], removed: vec![], reset: true }));
         assert!(patches.contains(&Patch::Workspace { workspace: WorkspaceRow::default() }));
         assert!(screen.watches(session));
+    }
+
+    #[test]
+    fn what_is_painted_first_gives_way_without_a_flicker() {
+        let session = DocumentId::random();
+        let mut screen = Screen::default();
+        screen.watch(session);
+        let mut shown = conversation(&[message("a", "1"), message("b", "2")]);
+        let kept = Snapshot::of(session, Vec::new(), &shown);
+        match screen.snapshot(session, kept.clone()) {
+            Some(Patch::Conversation { head, messages, .. }) => assert!(head.loading && messages.len() == 2),
+            other => panic!("nothing is painted: {other:?}"),
+        }
+        assert_eq!(screen.absent(session, Absence::Opening, vec![]), None, "it stays while the session is read");
+        // What is for the provider's eyes only is not kept, and makes no difference.
+        let provider = ProviderData { kind: "p".to_owned(), data: "{}".to_owned() };
+        shown.messages[0].parts[0].provider = Some(provider);
+        match screen.conversation(session, shown, vec![]) {
+            Some(Patch::Conversation { head, messages, .. }) => assert!(!head.loading && messages.is_empty()),
+            other => panic!("it stays loading: {other:?}"),
+        }
+        assert_eq!(screen.snapshot(session, kept), None, "late, it changes nothing");
+    }
+
+    #[test]
+    fn what_waits_for_an_absent_session_crosses_with_its_absence() {
+        let session = DocumentId::random();
+        let mut screen = Screen::default();
+        screen.watch(session);
+        let command = WaitingCommand {
+            id: "w".to_owned(),
+            session,
+            command: Command::send("later"),
+            by: "me".to_owned(),
+            at: Timestamp(1),
+            failed: None,
+        };
+        screen.absent(session, Absence::Offline, vec![]);
+        let patch = screen.absent(session, Absence::Offline, vec![command.clone()]);
+        assert_eq!(patch, Some(Patch::Absent { session, why: Absence::Offline, commands: vec![command.clone()] }));
+        assert_eq!(screen.absent(session, Absence::Offline, vec![command]), None);
     }
 }

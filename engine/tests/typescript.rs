@@ -6,6 +6,8 @@
 
 use std::path::Path;
 
+use skein_engine::blob::BlobId;
+use skein_engine::device::WaitingCommand;
 use skein_engine::ids::{DocumentId, Epoch, Micros, Timestamp};
 use skein_engine::profile::Arrange;
 use skein_engine::session::command::{Attachment, Command, Done, Draft, NewSession};
@@ -68,7 +70,7 @@ fn the_web_clients_types_are_those_of_the_engine() {
         Summary, NameSource, Status, Reason, RunError, Queued, Waiting, Due,
         Conversation, ShownMessage, Role, ShownPart, Content, ShownCallState, ShownTurn, TurnState, Usage, Totals,
         Command, Draft, Attachment, NewSession, Origin, Done, Arrange,
-        ActivityState, TailKind, Member, MemberRole,
+        BlobId, WaitingCommand, ActivityState, TailKind, Member, MemberRole,
     );
     let generated = format!("{HEAD}{types}");
 

@@ -7,18 +7,21 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::{Rc, Weak};
 
 use js_sys::Function;
-use skein_engine::device::{Marks, Notice};
+use skein_engine::device::{Keeps, KeptDocument, Marks, Notice, QueueWrite};
 use skein_engine::ids::{ChangeHash, DocumentId};
 use skein_engine::storage::Record;
 use skein_engine::wire::catalog::{Row, Welcome};
 use wasm_bindgen_futures::spawn_local;
 
 use super::{Seat, call, on};
-use crate::browser::{Timeout, sleep};
+use crate::browser::{Timeout, now, sleep};
 use crate::store::{CatalogWrites, changed_rows};
 
 const KEEP_CATALOG_AFTER_MS: u64 = 1_500;
 const STORE_AGAIN_AFTER_MS: u64 = 3_000;
+/// What was changed is told to the store by then.
+pub(super) const EVICT_FIRST_MS: u64 = 60_000;
+const EVICT_EVERY_MS: u64 = 600_000;
 
 /// Changes on their way into the store: one group is being written, the next one gathers.
 #[derive(Default)]
@@ -26,6 +29,8 @@ pub(super) struct Writing {
     pub(super) queue: Vec<Record>,
     /// Taken out of the store after that.
     pub(super) discard: Vec<(DocumentId, Vec<ChangeHash>)>,
+    /// What has become of commands that wait.
+    pub(super) commands: Vec<QueueWrite>,
     /// Called when everything queued so far is durable.
     pub(super) waiting: Vec<Function>,
     pub(super) busy: bool,
@@ -47,6 +52,7 @@ pub(super) struct Kept {
     pub(super) marks: Marks,
     pub(super) identity: Option<Welcome>,
     pub(super) unsent: BTreeSet<DocumentId>,
+    pub(super) documents: BTreeMap<DocumentId, KeptDocument>,
 }
 
 impl Seat {
@@ -59,15 +65,15 @@ impl Seat {
         spawn_local(async move {
             let mut told = false;
             loop {
-                let (group, discard, waiting) = {
+                let (group, commands, discard, waiting) = {
                     let mut writing = seat.writing.borrow_mut();
-                    if writing.queue.is_empty() && writing.discard.is_empty() {
+                    if writing.queue.is_empty() && writing.commands.is_empty() && writing.discard.is_empty() {
                         writing.busy = false;
                         writing.waiting.drain(..).for_each(|resolve| call(&resolve));
                         break;
                     }
-                    let Writing { queue, discard, waiting, .. } = &mut *writing;
-                    (std::mem::take(queue), std::mem::take(discard), std::mem::take(waiting))
+                    let Writing { queue, commands, discard, waiting, .. } = &mut *writing;
+                    (std::mem::take(queue), std::mem::take(commands), std::mem::take(discard), std::mem::take(waiting))
                 };
                 let Some(store) = &seat.store else { break };
                 // The relay has everything else.
@@ -77,9 +83,9 @@ impl Seat {
                     .filter(|record| Some(record.received_from.as_str()) == member.as_deref())
                     .map(|record| record.document)
                     .collect();
-                let appended = match group.is_empty() {
+                let appended = match group.is_empty() && commands.is_empty() {
                     true => Ok(()),
-                    false => store.append(&group, &own).await,
+                    false => store.append(&group, &commands, &own).await,
                 };
                 let written = match appended {
                     Ok(()) if !discard.is_empty() => store.discard(&discard).await,
@@ -100,6 +106,7 @@ impl Seat {
                             let mut writing = seat.writing.borrow_mut();
                             writing.queue.splice(..0, group);
                             writing.discard.splice(..0, discard);
+                            writing.commands.splice(..0, commands);
                             writing.waiting.splice(..0, waiting);
                         }
                         if !std::mem::replace(&mut told, true) {
@@ -160,11 +167,38 @@ impl Seat {
         }
     }
 
+    /// Lets go of what this device need not keep, a while after its start and from then on now and then.
+    pub(super) fn evict_later(self: &Rc<Self>, after_ms: u64) {
+        let weak: Weak<Self> = Rc::downgrade(self);
+        *self.evict.borrow_mut() = Some(Timeout::new(after_ms, move || {
+            if let Some(seat) = weak.upgrade().filter(|seat| !seat.left.get()) {
+                seat.act(|device, _| device.evict(Keeps::default()));
+                seat.evict_later(EVICT_EVERY_MS);
+            }
+        }));
+    }
+
+    /// Drops what the device lets go, unless something of it may be unsent.
+    pub(super) fn drop_documents(self: &Rc<Self>, mut documents: Vec<DocumentId>) {
+        documents.retain(|id| !self.kept.borrow().unsent.contains(id));
+        documents.iter().for_each(|id| _ = self.kept.borrow_mut().documents.remove(id));
+        let seat = self.clone();
+        spawn_local(async move {
+            if let Some(store) = &seat.store
+                && let Err(error) = store.drop_documents(&documents).await
+            {
+                seat.dirty.borrow_mut().faults.push(error.into());
+                seat.show_soon();
+            }
+        });
+    }
+
     /// Keeps what has changed of the catalog since the last time.
     async fn keep_catalog(self: &Rc<Self>) {
         let Some(store) = &self.store else { return };
         let writes = {
-            let device = self.device.borrow();
+            let mut device = self.device.borrow_mut();
+            let snapshots = device.take_snapshots(now());
             let mut kept = self.kept.borrow_mut();
             let (rows, cursor) = device.catalog_rows();
             let (rows, removed) = changed_rows(&mut kept.rows, rows);
@@ -182,6 +216,9 @@ impl Seat {
             for id in &sent {
                 kept.unsent.remove(id);
             }
+            let mut documents = device.kept_documents();
+            documents.retain(|one| kept.documents.get(&one.document) != Some(one));
+            kept.documents.extend(documents.iter().map(|one| (one.document, one.clone())));
             CatalogWrites {
                 rows,
                 removed,
@@ -191,6 +228,8 @@ impl Seat {
                 identity,
                 last_contact: self.last_contact.get(),
                 sent,
+                kept: documents,
+                snapshots,
             }
         };
         if let Err(error) = store.keep(writes).await {

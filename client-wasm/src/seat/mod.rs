@@ -4,8 +4,10 @@
 //! patches, at most [`FLUSH_AFTER_MS`] after what caused them. A command is answered when its changes are durable; its
 //! effect shows before.
 //!
-//! In order of reading: this file (what happens and what pages ask), [`show`] (what pages are told), [`keep`] (the store).
+//! In order of reading: this file (what happens and what pages ask), [`show`] (what pages are told), [`keep`] (the
+//! store), [`blobs`] (files).
 
+mod blobs;
 mod keep;
 mod show;
 
@@ -14,6 +16,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use js_sys::{Function, Promise};
+use skein_engine::blob::BlobId;
 use skein_engine::device::{Device, DeviceConfig, DeviceError, Effects, Keeps};
 use skein_engine::ids::{DocumentId, PeerId, Timestamp, random_id};
 use skein_engine::session::Command;
@@ -29,7 +32,7 @@ use crate::link::{Link, LinkEvent, Path};
 use crate::patch::{Fault, Identity, Patch};
 use crate::screen::Screen;
 use crate::store::{Left, Store};
-use keep::{Kept, Loading, Writing};
+use keep::{EVICT_FIRST_MS, Kept, Loading, Writing};
 use show::Dirty;
 
 thread_local! {
@@ -74,6 +77,10 @@ pub struct Seat {
     loading: RefCell<Loading>,
     kept: RefCell<Kept>,
     keep: RefCell<Option<Timeout>>,
+    evict: RefCell<Option<Timeout>>,
+    uploading: Cell<bool>,
+    /// Blobs that the relay has refused.
+    refused_blobs: RefCell<BTreeSet<BlobId>>,
     /// Calls that wait for a document.
     waiting: RefCell<Vec<(DocumentId, Function)>>,
     last_contact: Cell<Option<Timestamp>>,
@@ -130,8 +137,12 @@ impl Seat {
                 marks: left.marks.clone(),
                 identity: None,
                 unsent: left.to_open.clone(),
+                documents: left.kept.iter().map(|kept| (kept.document, kept.clone())).collect(),
             }),
             keep: RefCell::default(),
+            evict: RefCell::default(),
+            uploading: Cell::new(false),
+            refused_blobs: RefCell::default(),
             waiting: RefCell::default(),
             last_contact: Cell::new(left.last_contact),
             catalog_closed: RefCell::default(),
@@ -144,7 +155,11 @@ impl Seat {
     /// Puts everything that the store has left before the device.
     fn begin(self: &Rc<Self>, left: Left) {
         self.act(|device, now| {
-            let mut effects = device.restore_catalog(left.rows, left.cursor);
+            let mut effects = Effects::default();
+            // Before any document is read: what names one of them is not sent before it.
+            left.outbox.into_iter().for_each(|blob| effects += device.blob_waits(blob));
+            device.restore_kept(left.kept);
+            effects += device.restore_catalog(left.rows, left.cursor);
             for (document, rows) in left.writers {
                 device.restore_writers(document, rows);
             }
@@ -153,6 +168,7 @@ impl Seat {
             for document in left.to_open {
                 effects += device.open(now, document);
             }
+            effects += device.restore_queue(left.queue);
             effects
         });
         let watched = self.screen.borrow().watched();
@@ -164,6 +180,7 @@ impl Seat {
         self.dirty.borrow_mut().rows.extend(rows.iter().map(|row| row.id));
         self.show();
         self.keep_soon();
+        self.evict_later(EVICT_FIRST_MS);
 
         let weak = Rc::downgrade(self);
         let link = Link::new(self.account.clone(), move |event| {
@@ -182,6 +199,7 @@ impl Seat {
         self.flush.take();
         self.wake.take();
         self.keep.take();
+        self.evict.take();
     }
 
     /// Where it sits.
@@ -214,6 +232,7 @@ impl Seat {
     pub fn watch(self: &Rc<Self>, session: DocumentId) -> Vec<Patch> {
         self.show();
         self.screen.borrow_mut().watch(session);
+        self.paint(session);
         self.act(|device, now| device.open(now, session));
         let mut loading = self.loading.borrow_mut();
         if let Some(at) = loading.queue.iter().position(|queued| *queued == session) {
@@ -242,6 +261,10 @@ impl Seat {
                 Err(DeviceError::Opening(_)) if now().ms_since(asked) < OPEN_WITHIN_MS && !self.left.get() => {
                     self.document_comes(session).await;
                 }
+                // What is only listed here waits for its document.
+                Err(DeviceError::Opening(_) | DeviceError::NotHere(_)) => {
+                    break self.device.borrow_mut().command_later(now(), session, &command)?;
+                }
                 outcome => break outcome?,
             }
         };
@@ -266,6 +289,12 @@ impl Seat {
         Ok(())
     }
 
+    /// Lets go a command that waits for its document, or could not be done. Durable on return.
+    pub async fn let_go(self: &Rc<Self>, id: &str) {
+        self.act(|device, _| device.drop_waiting(id));
+        self.durable().await;
+    }
+
     /// Ends when there is news of this document, and after a while in any case.
     async fn document_comes(&self, document: DocumentId) {
         let timer = RefCell::new(None);
@@ -280,7 +309,10 @@ impl Seat {
 
     /// Ends when everything that the device has said to store is durable, and pages have been told what it changed.
     async fn durable(self: &Rc<Self>) {
-        let queued = !self.writing.borrow().queue.is_empty() || self.writing.borrow().busy;
+        let queued = {
+            let writing = self.writing.borrow();
+            !writing.queue.is_empty() || !writing.commands.is_empty() || !writing.discard.is_empty() || writing.busy
+        };
         if self.store.is_some() && queued {
             let promise = Promise::new(&mut |resolve, _| self.writing.borrow_mut().waiting.push(resolve));
             // It is never rejected: a store that is full is tried again, and the person told.
@@ -300,17 +332,39 @@ impl Seat {
     }
 
     fn carry_out(self: &Rc<Self>, effects: Effects) {
-        let Effects { sync, catalog, store, discard, load, notices, wake, close_sync, close_catalog, .. } = effects;
+        let Effects {
+            sync,
+            catalog,
+            store,
+            discard,
+            load,
+            notices,
+            wake,
+            close_sync,
+            close_catalog,
+            queue,
+            arrived,
+            drop,
+        } = effects;
         if let Some(link) = &*self.link.borrow() {
             sync.iter().for_each(|message| link.send(Path::Sync, message));
             catalog.iter().for_each(|message| link.send(Path::Catalog, message));
         }
-        if self.store.is_some() && !(store.is_empty() && discard.is_empty()) {
+        if self.store.is_some() && !(store.is_empty() && queue.is_empty() && discard.is_empty()) {
             let mut writing = self.writing.borrow_mut();
             writing.queue.extend(store);
+            writing.commands.extend(queue);
             writing.discard.extend(discard);
-            drop(writing);
+            std::mem::drop(writing);
             self.write();
+        }
+        if !drop.is_empty() {
+            self.drop_documents(drop);
+        }
+        for session in arrived {
+            // No other engine has this store: what the device knows of is all that there is.
+            let queued = self.device.borrow().all_waiting_commands().map(|entry| entry.id.clone()).collect();
+            on(Some(session), || self.act(|device, now| device.do_waiting(now, session, &queued)));
         }
         if !load.is_empty() {
             self.loading.borrow_mut().queue.extend(load);
@@ -371,6 +425,7 @@ impl Seat {
                 let watched = self.screen.borrow().watched();
                 self.dirty.borrow_mut().sessions.extend(watched);
                 self.show_soon();
+                self.upload();
             }
         }
     }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use skein_engine::device::{DeviceError, Notice};
 use skein_engine::ids::DocumentId;
+use wasm_bindgen_futures::spawn_local;
 
 use super::{FLUSH_AFTER_MS, Seat, call, on};
 use crate::browser::{Timeout, now};
@@ -148,18 +149,38 @@ impl Seat {
 
     /// A watched session as it is now.
     pub(super) fn look(&self, session: DocumentId) -> Option<Patch> {
+        let commands = self.device.borrow().waiting_commands(session);
         if self.aside.contains(&session) {
-            return self.screen.borrow_mut().absent(session, Absence::Unknown);
+            return self.screen.borrow_mut().absent(session, Absence::Unknown, commands);
         }
         let found = on(Some(session), || self.device.borrow_mut().conversation(now(), session));
         let mut screen = self.screen.borrow_mut();
         match found {
-            Ok(conversation) => screen.conversation(session, conversation),
-            Err(DeviceError::Opening(_)) => screen.absent(session, Absence::Opening),
-            Err(DeviceError::Broken { .. }) => screen.absent(session, Absence::Unknown),
-            Err(_) if self.is_open() => screen.absent(session, Absence::Unknown),
-            Err(_) => screen.absent(session, Absence::Offline),
+            Ok(conversation) => screen.conversation(session, conversation, commands),
+            Err(DeviceError::Opening(_)) => screen.absent(session, Absence::Opening, commands),
+            Err(DeviceError::Broken { .. }) => screen.absent(session, Absence::Unknown, commands),
+            Err(_) if self.is_open() => screen.absent(session, Absence::Unknown, commands),
+            Err(_) => screen.absent(session, Absence::Offline, commands),
         }
+    }
+
+    /// Shows the end of a conversation as it was kept, if the session itself has to be read first.
+    pub(super) fn paint(self: &Rc<Self>, session: DocumentId) {
+        let is_here =
+            !matches!(self.device.borrow().document(session), Err(DeviceError::Opening(_) | DeviceError::NotHere(_)));
+        if is_here || self.store.is_none() {
+            return;
+        }
+        let seat = self.clone();
+        spawn_local(async move {
+            let Some(store) = &seat.store else { return };
+            // One that can't be read is of no use, and no harm.
+            let Ok(Some(snapshot)) = store.snapshot(session).await else { return };
+            let patch = seat.screen.borrow_mut().snapshot(session, snapshot);
+            if let Some(patch) = patch.filter(|_| !seat.left.get()) {
+                (seat.publish)(vec![patch]);
+            }
+        });
     }
 
     pub(super) fn is_open(&self) -> bool {
@@ -206,7 +227,8 @@ impl Seat {
         } else {
             (SyncWord::UpToDate, 0)
         };
+        let (uploads, waiting, failed) = (sync.uploads, sync.waiting, sync.failed);
         let reason = turned_away.or_else(|| link.fault.map(|fault| fault.detail));
-        SyncRow { state, changes, last_contact: self.last_contact.get(), reason }
+        SyncRow { state, changes, uploads, waiting, failed, last_contact: self.last_contact.get(), reason }
     }
 }

@@ -20,6 +20,8 @@ const conversation = (session: string, order: string[], messages: ShownMessage[]
   head: {
     waiting: null,
     decided: [],
+    loading: false,
+    commands: [],
     turns: [],
     front: null,
     stops: [],

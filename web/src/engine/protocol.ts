@@ -1,7 +1,7 @@
 // Every message between a page and the engine's worker, both ways. The page gets plain rows and patches; it never holds
 // a document. Rows and ids are in types.gen.ts, generated from the engine's own types.
 
-import type { Command, Conversation, DocumentId, NewSession, ShownMessage, Summary } from './types.gen';
+import type { BlobId, Command, Conversation, DocumentId, NewSession, ShownMessage, Summary, WaitingCommand } from './types.gen';
 
 /** Differs between builds that can't talk: a tab and a worker that disagree say so and offer a reload. */
 export const PROTOCOL = 1;
@@ -22,6 +22,12 @@ export interface Commands {
   'session.copy': { args: { session: DocumentId }; result: { id: DocumentId } };
   /** Lets go of what the relay refused of a session: it is gone from this device, and can't be had back. */
   'session.discard': { args: { session: DocumentId }; result: null };
+  /** Lets go a command that waits for its session, or could not be done when that had come. */
+  'session.let-go': { args: { id: string }; result: null };
+  /** Keeps a file on this device and brings it to the relay; a message that names it is sent after it. */
+  'blob.put': { args: Uint8Array; result: { id: BlobId } };
+  /** A file, from this device or from the relay; `null`: neither has it. */
+  'blob.get': { args: { id: BlobId }; result: Uint8Array | null };
   /** Sends conversation patches of this session to this tab from now on; the first one comes at once. */
   'session.watch': { args: { session: DocumentId }; result: null };
   /** No longer. */
@@ -44,6 +50,10 @@ export interface Identity {
 export interface ConversationHead extends Omit<Conversation, 'messages' | 'queued'> {
   /** Calls that asked, are decided, and haven't gone on since: the decision is on its way, or waits for a link. */
   decided: string[];
+  /** Only the end of the conversation, as this device has kept it: the rest is being read. A command waits until it is here. */
+  loading: boolean;
+  /** Commands that waited for this session and could not be done. */
+  commands: WaitingCommand[];
 }
 
 /** What the worker tells pages. A patch replaces what it names, whole. */
@@ -59,8 +69,8 @@ export type Patch =
       queued: string[];
       messages: ShownMessage[];
     }
-  /** A watched session isn't on this device (or not yet). */
-  | { type: 'absent'; session: DocumentId; why: 'opening' | 'offline' | 'unknown' }
+  /** A watched session isn't on this device (or not yet), and what waits for it. */
+  | { type: 'absent'; session: DocumentId; why: 'opening' | 'offline' | 'unknown'; commands: WaitingCommand[] }
   /** A part has grown by live text; `offset` counts the UTF-8 bytes before it. A gap is repaired by the next conversation patch. */
   | {
       type: 'grew';
@@ -92,6 +102,12 @@ export interface SyncRow {
   state: 'up-to-date' | 'sending' | 'offline' | 'refused' | 'connecting';
   /** Changes that wait (sending, offline) or were refused. */
   changes: number;
+  /** Files that the relay may not have. */
+  uploads: number;
+  /** Commands that wait for their sessions to come to this device. */
+  waiting: number;
+  /** Commands that waited and could not be done. */
+  failed: number;
   /** Of the last contact with the relay. */
   lastContact: number | null;
   /** In words, when the relay can't be reached or refuses this device. */
@@ -111,6 +127,7 @@ export interface Fault {
     | 'code-expired'
     | 'code-unknown'
     | 'storage'
+    | 'too-large'
     | 'engine'
     | 'version';
   detail: string;

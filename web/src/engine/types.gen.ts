@@ -427,6 +427,24 @@ export type Arrange = { "type": "move",
   /** Which. */
   session: DocumentId, };
 
+/** A blob's name: SHA-256 of its content, written as 64 lower-case hex digits. */
+export type BlobId = string;
+
+/** A command that waits for its document. */
+export type WaitingCommand = {
+  /** Of this entry, and of the message or request that the command will make. */
+  id: string,
+  /** The session. */
+  session: DocumentId,
+  /** What is to be done. */
+  command: Command,
+  /** The member who gave it. */
+  by: string,
+  /** When, by this device's clock; later than every one before it. */
+  at: Timestamp,
+  /** Why it could not be done when the document had come; `None`: it still waits. */
+  failed: string | null, };
+
 /** What a worker is doing. */
 export type ActivityState = "thinking" | "writing" | "calling";
 

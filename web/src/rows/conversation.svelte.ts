@@ -2,7 +2,7 @@
 
 import { SvelteMap } from 'svelte/reactivity';
 import type { ConversationHead, Patch } from '../engine/protocol';
-import type { DocumentId, ShownPart, ShownTurn } from '../engine/types.gen';
+import type { DocumentId, ShownPart, ShownTurn, WaitingCommand } from '../engine/types.gen';
 import { MessageRow } from './message.svelte';
 
 type Of<T extends Patch['type']> = Extract<Patch, { type: T }>;
@@ -16,6 +16,7 @@ export class ConversationRows {
   #order = $state.raw<readonly string[]>([]);
   #queued = $state.raw<readonly string[]>([]);
   #absent = $state.raw<Of<'absent'>['why'] | null>('opening');
+  #commands = $state.raw<readonly WaitingCommand[]>([]);
   #activity = $state.raw<{ state: Of<'activity'>['state']; tool: string | null } | null>(null);
 
   constructor(session: DocumentId) {
@@ -39,6 +40,11 @@ export class ConversationRows {
   /** Why nothing can be shown; null once something is. */
   get absent(): Of<'absent'>['why'] | null {
     return this.#absent;
+  }
+
+  /** What waits for this session, or could not be done when it had come. */
+  get commands(): readonly WaitingCommand[] {
+    return this.#commands;
   }
 
   get activity(): { state: Of<'activity'>['state']; tool: string | null } | null {
@@ -78,9 +84,11 @@ export class ConversationRows {
     this.#order = patch.order;
     this.#queued = patch.queued;
     this.#absent = null;
+    this.#commands = patch.head.commands;
   }
 
   lack(patch: Of<'absent'>): void {
+    this.#commands = patch.commands;
     this.#absent = this.#head && patch.why !== 'unknown' ? null : patch.why;
   }
 

@@ -9,7 +9,7 @@ import { Workspace } from './workspace.svelte';
 export class Rows {
   readonly sessions = new SessionRows();
   readonly workspace = new Workspace();
-  #sync = $state.raw<SyncRow>({ state: 'connecting', changes: 0, lastContact: null, reason: null });
+  #sync = $state.raw<SyncRow>({ state: 'connecting', changes: 0, uploads: 0, waiting: 0, failed: 0, lastContact: null, reason: null });
   #open = $state.raw<ConversationRows | null>(null);
   /** The same, not as a signal: while a component goes, signals still read as they were before. */
   #latest: ConversationRows | null = null;

@@ -20,6 +20,7 @@ const row = (id: string, more: Partial<Summary>): Summary => ({
   archivedAt: null,
   deletedAt: null,
   position: null,
+  pinned: false,
   task: null,
   duplicateOf: null,
   progress: 0,

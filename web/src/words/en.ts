@@ -243,6 +243,10 @@ export const words = {
     unknown: 'There is no such session in this workspace.',
   },
   backToSessions: 'All sessions',
+  waitingCommands: 'Waiting for this session',
+  waitsForSession: 'Waits until this session is on this device.',
+  notDone: (why: string) => `Not done: ${why}.`,
+  waitingCommand: (type: string) => `${type.charAt(0).toUpperCase()}${type.slice(1).replaceAll('-', ' ')}`,
 
   // Keyboard
   shortcuts: 'Keyboard shortcuts',
@@ -321,6 +325,7 @@ export const faults: Record<Fault['code'], string> = {
   'code-used': 'This code was used already. `skein serve` prints a new one at every start.',
   'code-expired': 'This code has expired. `skein serve` prints a new one at every start.',
   'code-unknown': 'The relay doesn’t know this code. Check it; `skein serve` prints a new one at every start.',
+  'too-large': 'A file may have 64 MiB.',
   storage: 'This browser can’t store anything now. What you do here is lost when the page closes.',
   engine: 'The engine stopped. Reload the page; what was sent is kept.',
   version: 'This page and its engine are of different versions. Reload the page.',
