@@ -337,15 +337,15 @@ fn a_failure_holds_what_was_queued_before_it() {
     assert_eq!(seen.waiting, Some(Waiting::HeldByFailure));
     assert_eq!(world.due(worker), None);
     // Each of three ways goes on.
-    let stopped: Vec<_> = (0..world.replicas.len()).map(|who| world.replicas[who].clone()).collect();
+    let stopped = world.clone();
     world.retry(A, "u1");
     world.sync_all();
     assert_eq!(world.due(worker).unwrap().kind, WorkKind::Retry);
-    world.replicas.clone_from(&stopped);
+    let mut world = stopped.clone();
     world.go_on(A);
     world.sync_all();
     assert_eq!(world.due(worker).unwrap().kind, WorkKind::Continue);
-    world.replicas = stopped;
+    let mut world = stopped;
     world.send(A, "u3");
     world.sync_all();
     assert_eq!(world.due(worker).unwrap().answers.len(), 2);

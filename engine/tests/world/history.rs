@@ -64,13 +64,13 @@ impl History {
             self.step();
             if step % 6 == 0 {
                 let who = self.random.random_range(0..self.world.replicas.len());
-                invariants::check(&self.world, who)?;
+                self.check(who)?;
             }
         }
         self.meet();
-        invariants::check(&self.world, RELAY)?;
+        self.check(RELAY)?;
         self.settle()?;
-        invariants::check(&self.world, RELAY)?;
+        self.check(RELAY)?;
         invariants::check_rest(&self.world)?;
         // Whatever stopped it: a message of someone who has seen that goes on.
         let words = self.fresh('u');
@@ -79,6 +79,7 @@ impl History {
         self.world.sync(1);
         self.settle()?;
         self.world.sync_all();
+        self.world.raise_relay();
         invariants::check_all(&self.world)?;
         match self.world.look(1).queued.as_slice() {
             [] => Ok(()),
@@ -93,6 +94,7 @@ impl History {
         let mut world = World::new(people, WORKERS);
         let stranger = random.random_bool(0.25).then(|| world.join(WriterKind::Member, MemberRole::Viewer));
         world.sync_all();
+        world.lazy_relay = true;
         Self {
             world,
             people,
@@ -472,6 +474,13 @@ impl History {
             return self.world.end(who, &claim, RunState::Paused, "approval");
         }
         self.doing.insert(who, Doing::Running(Box::new(claim)));
+    }
+
+    fn check(&mut self, who: Who) -> Result<(), Broken> {
+        if who == RELAY {
+            self.world.raise_relay();
+        }
+        invariants::check(&self.world, who)
     }
 
     // --- The end --------------------------------------------------------------------------------------------------

@@ -21,12 +21,20 @@ impl Known {
         self.0.get(act / 64).is_some_and(|word| word >> (act % 64) & 1 == 1)
     }
 
-    fn add(&mut self, act: usize) {
+    pub fn add(&mut self, act: usize) {
         let word = act / 64;
         if self.0.len() <= word {
             self.0.resize(word + 1, 0);
         }
         self.0[word] |= 1 << (act % 64);
+    }
+
+    /// What this one holds and the other doesn't.
+    pub fn beyond<'a>(&'a self, other: &'a Self) -> impl Iterator<Item = usize> + 'a {
+        self.0.iter().enumerate().flat_map(move |(word, &bits)| {
+            let new = bits & !other.0.get(word).copied().unwrap_or_default();
+            (0..64).filter(move |bit| new >> bit & 1 == 1).map(move |bit| word * 64 + bit)
+        })
     }
 
     pub fn join(&mut self, other: &Self) {
@@ -179,13 +187,6 @@ impl Ledger {
     pub fn seen_by(&self, who: Who) -> impl Iterator<Item = (usize, &Entry)> {
         let known = &self.known[who];
         self.entries.iter().enumerate().filter(move |(index, _)| known.holds(*index))
-    }
-
-    pub fn sync(&mut self, a: Who, b: Who) {
-        let mut both = self.known[a].clone();
-        both.join(&self.known[b]);
-        self.known[a] = both.clone();
-        self.known[b] = both;
     }
 
     pub fn run(&self, key: &str) -> Option<&Began> {

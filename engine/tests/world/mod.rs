@@ -16,8 +16,8 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use automerge::Automerge;
 use automerge::transaction::Transaction;
+use automerge::{Automerge, Change};
 use skein_engine::ids::{ActorId, ChangeHash, DocumentId, Epoch, Timestamp, random_actor};
 use skein_engine::session::command::{self, Given, NewSession};
 use skein_engine::session::conversation::{
@@ -42,8 +42,16 @@ pub const RELAY: Who = 0;
 /// Readings that are kept: most replicas are at the same heads as another, or at those of a moment ago.
 const READINGS: usize = 8;
 
+#[derive(Clone)]
 pub struct World {
     pub replicas: Vec<Automerge>,
+    /// Every change that anyone has sent, in an order in which each follows what it builds on.
+    changes: Vec<Change>,
+    by_hash: BTreeMap<ChangeHash, usize>,
+    /// Which of them each replica holds, and its heads when it last was in step with that.
+    holds: Vec<(Known, Vec<ChangeHash>)>,
+    /// The relay's replica is brought up to what the relay holds only when it is looked at ([`World::raise_relay`]).
+    pub lazy_relay: bool,
     pub writers: Writers,
     /// The relay's highest epoch.
     pub epoch: Epoch,
@@ -64,6 +72,7 @@ pub struct World {
 }
 
 /// What a document with these heads reads as.
+#[derive(Clone)]
 struct Reading {
     heads: Vec<ChangeHash>,
     session: Rc<Session>,
@@ -73,6 +82,7 @@ struct Reading {
 /// The relay as it was.
 pub struct Backup {
     document: Automerge,
+    holds: (Known, Vec<ChangeHash>),
     epoch: Epoch,
     known: Known,
 }
@@ -82,6 +92,10 @@ impl World {
     pub fn new(people: usize, workers: usize) -> Self {
         let mut world = Self {
             replicas: Vec::new(),
+            changes: Vec::new(),
+            by_hash: BTreeMap::new(),
+            holds: Vec::new(),
+            lazy_relay: false,
             writers: Writers::default(),
             epoch: Epoch(0),
             live: None,
@@ -116,6 +130,7 @@ impl World {
         self.introduce(&actor, Writer { principal: format!("principal{who}").into(), kind, role });
         self.replicas.push(Automerge::new().with_actor(actor));
         self.ledger.known.push(Known::default());
+        self.holds.push(Default::default());
         who
     }
 
@@ -137,19 +152,70 @@ impl World {
         if self.apart.contains_key(&who) || who == RELAY {
             return;
         }
-        let (relay, others) = self.replicas.split_at_mut(1);
-        let (relay, other) = (&mut relay[0], &mut others[who - 1]);
-        fetch(other, relay);
-        fetch(relay, other);
-        self.ledger.sync(RELAY, who);
+        self.push_changes(who);
+        self.pull_changes(who);
+        if !self.lazy_relay {
+            self.raise_relay();
+        }
     }
 
     pub fn sync_all(&mut self) {
-        for _ in 0..2 {
-            for who in 1..self.replicas.len() {
-                self.sync(who);
-            }
+        let linked: Vec<Who> = (1..self.replicas.len()).filter(|who| !self.apart.contains_key(who)).collect();
+        for &who in &linked {
+            self.push_changes(who);
         }
+        for &who in &linked {
+            self.pull_changes(who);
+        }
+        if !self.lazy_relay {
+            self.raise_relay();
+        }
+    }
+
+    /// The relay gets what a replica holds.
+    fn push_changes(&mut self, who: Who) {
+        let heads = self.replicas[who].get_heads();
+        if heads != self.holds[who].1 {
+            for change in self.replicas[who].get_changes(&self.holds[who].1) {
+                let index = *self.by_hash.entry(change.hash()).or_insert(self.changes.len());
+                if index == self.changes.len() {
+                    self.changes.push(change);
+                }
+                self.holds[who].0.add(index);
+            }
+            self.holds[who].1 = heads;
+        }
+        let holds = self.holds[who].0.clone();
+        self.holds[RELAY].0.join(&holds);
+        let known = self.ledger.known[who].clone();
+        self.ledger.known[RELAY].join(&known);
+    }
+
+    /// A replica gets what the relay holds.
+    fn pull_changes(&mut self, who: Who) {
+        let relay = self.holds[RELAY].0.clone();
+        let new: Vec<Change> = relay.beyond(&self.holds[who].0).map(|index| self.changes[index].clone()).collect();
+        if !new.is_empty() {
+            self.replicas[who].apply_changes(new).unwrap();
+            self.holds[who].0.join(&relay);
+            self.holds[who].1 = self.replicas[who].get_heads();
+        }
+        let known = self.ledger.known[RELAY].clone();
+        self.ledger.known[who].join(&known);
+    }
+
+    /// Brings the relay's replica up to what the relay holds.
+    pub fn raise_relay(&mut self) {
+        let relay = &mut self.replicas[RELAY];
+        let held = (0..self.changes.len()).filter(|&index| self.holds[RELAY].0.holds(index));
+        let new: Vec<Change> = held
+            .filter(|&index| relay.get_change_meta_by_hash(&self.changes[index].hash()).is_none())
+            .map(|index| self.changes[index].clone())
+            .collect();
+        if !new.is_empty() {
+            relay.apply_changes(new).unwrap();
+        }
+        self.holds[RELAY].1 = relay.get_heads();
     }
 
     /// Loses the link to the relay: nothing comes or goes, and leases are as last heard.
@@ -162,13 +228,20 @@ impl World {
         self.apart.remove(&who);
     }
 
-    pub fn back_up(&self) -> Backup {
-        Backup { document: self.replicas[RELAY].clone(), epoch: self.epoch, known: self.ledger.known[RELAY].clone() }
+    pub fn back_up(&mut self) -> Backup {
+        self.raise_relay();
+        Backup {
+            document: self.replicas[RELAY].clone(),
+            holds: self.holds[RELAY].clone(),
+            epoch: self.epoch,
+            known: self.ledger.known[RELAY].clone(),
+        }
     }
 
     /// The relay is as it was at the backup; whoever was at work has lost the lease.
     pub fn restore(&mut self, backup: &Backup) {
         self.replicas[RELAY] = backup.document.clone();
+        self.holds[RELAY] = backup.holds.clone();
         self.epoch = backup.epoch;
         self.ledger.known[RELAY] = backup.known.clone();
         self.live = None;
@@ -178,9 +251,11 @@ impl World {
     /// Starts again from what the relay has, or from its own disk.
     pub fn crash(&mut self, who: Who, loses_unsent: bool) {
         if loses_unsent {
+            self.raise_relay();
             let writer = self.replicas[who].get_actor().clone();
             self.replicas[who] = self.replicas[RELAY].clone().with_actor(writer);
             self.ledger.known[who] = self.ledger.known[RELAY].clone();
+            self.holds[who] = self.holds[RELAY].clone();
         }
         self.fresh_actor(who);
     }
@@ -258,14 +333,6 @@ pub fn text(message: &ShownMessage) -> String {
         _ => None,
     });
     texts.collect()
-}
-
-/// Takes what another has and this one hasn't.
-fn fetch(into: &mut Automerge, from: &mut Automerge) {
-    let heads = from.get_heads();
-    if !heads.iter().all(|head| into.get_change_meta_by_hash(head).is_some()) {
-        into.merge(from).unwrap();
-    }
 }
 
 pub fn transact<T, E: From<automerge::AutomergeError>>(

@@ -1,15 +1,13 @@
 //! What workers do, in step with the relay's leases (rules 6 to 8 and 14); each is noted in the ledger.
 
 use skein_engine::ids::{Epoch, Micros};
-use skein_engine::session::model::{
-    CallState, Continues, Cost, Part, PartKind, Run, RunError, RunState, ToolCall, Usage,
-};
+use skein_engine::session::model::{CallState, Cost, Part, PartKind, Run, RunError, RunState, ToolCall, Usage};
 use skein_engine::session::rules::{Rule, off};
 use skein_engine::session::work::{self, MustEnd, Work, WorkKind};
 use skein_engine::session::write;
 
 use super::ledger::{Act, Began};
-use super::{RELAY, Who, World, invariants, text_of, transact};
+use super::{Who, World, invariants, text_of, transact};
 
 /// A claim that the relay has granted; its run is yet to begin.
 #[derive(Clone, Debug)]
@@ -270,10 +268,5 @@ impl World {
             assert!(self.live.is_none(), "{work:?} is due under a lease that lives");
             self.answer(who);
         }
-    }
-
-    /// Where a run goes on, as the relay has it.
-    pub fn continues(&self, key: &str) -> Option<Continues> {
-        self.session(RELAY).runs.get(key)?.last()?.continues.clone()
     }
 }
