@@ -120,3 +120,58 @@ fn what_waits_for_a_person_is_listed_over_all_sessions() {
     assert_eq!(served.run_elsewhere(&["session", "approve", &id, call]).code, 0);
     assert_eq!(served.run_elsewhere(&["approvals", "--json"]).json(), serde_json::json!([]));
 }
+
+#[test]
+fn a_file_goes_with_a_message_and_an_edit_can_leave_it_out() {
+    let home = Home::new();
+    let served = home.serve();
+    std::fs::write(home.path("notes.txt"), "remember the milk").unwrap();
+    let file = home.path("notes.txt");
+    let file = file.to_str().unwrap();
+    let id = served.run(&["session", "new"]).stdout.trim().to_owned();
+    let sent = served.run(&["session", "send", &id, "", "--attach", file]);
+    assert_eq!((sent.code, sent.stdout.trim().len()), (0, 22), "{sent:?}");
+    assert_eq!(served.run(&["session", "wait", &id, "--timeout", "60"]).code, 0);
+    let shown = served.run_elsewhere(&["session", "show", &id, "--json"]).json();
+    let part = &shown["messages"][0]["parts"][0];
+    assert_eq!((&part["type"], &part["mime"]), (&"attachment".into(), &"text/plain".into()), "{shown}");
+    assert_eq!((&part["name"], &part["size"]), (&"notes.txt".into(), &17.into()));
+
+    let index = part["index"].to_string();
+    assert_eq!(served.run(&["session", "omit", &id, &message_id(&shown, 0), &index]).code, 0);
+    let omitted = served.run(&["session", "show", &id, "--json"]).json();
+    assert_eq!(omitted["messages"][0]["parts"][0]["omitted"], true);
+    assert_eq!(served.run(&["session", "edit", &id, &message_id(&shown, 0), "no file", "--detach", "1"]).code, 0);
+    let edited = served.run(&["session", "show", &id, "--json"]).json();
+    assert_eq!(edited["messages"][0]["parts"].as_array().unwrap().len(), 1, "{edited}");
+
+    for wrong in ["missing.txt", home.path("data").to_str().unwrap()] {
+        let run = served.run(&["session", "send", &id, "x", "--attach", wrong]);
+        assert_eq!((run.code, run.stderr.lines().count()), (1, 1), "{run:?}");
+    }
+}
+
+#[test]
+fn what_is_read_on_one_device_is_read_on_all_and_what_is_purged_is_gone() {
+    let home = Home::new();
+    let served = home.serve();
+    let id = served.run(&["session", "new", "--name", "Mine", "--message", "hello"]).stdout.trim().to_owned();
+    assert_eq!(served.run(&["session", "wait", &id, "--timeout", "60"]).code, 0);
+    let unread = || served.run_elsewhere(&["session", "list", "--json"]).json()[0]["unread"].clone();
+    assert_eq!(unread(), true);
+    assert!(served.run(&["session", "list"]).stdout.contains("unread"));
+    assert_eq!(served.run(&["session", "read", &id]).code, 0);
+    assert_eq!(unread(), false);
+    assert_eq!(served.run(&["session", "read", "2bcYvvzc4P7V9UEnhsA19koR3NqJ"]).code, 1);
+
+    let standing = served.run(&["session", "purge", &id]);
+    assert!(standing.code == 1 && standing.stderr.contains("deleted"), "{standing:?}");
+    assert_eq!(served.run(&["session", "delete", &id]).code, 0);
+    let offline = served.run(&["session", "purge", &id, "--offline"]);
+    assert_eq!(offline.code, 1, "{offline:?}");
+    let purged = served.run(&["session", "purge", &id]);
+    assert_eq!((purged.code, purged.stderr.as_str()), (0, ""), "{purged:?}");
+    assert_eq!(served.run_elsewhere(&["session", "undelete", &id]).code, 1);
+    assert_eq!(served.run_elsewhere(&["session", "list", "--deleted", "--json"]).json(), serde_json::json!([]));
+    assert_eq!(served.run(&["session", "show", &id, "--offline"]).code, 1, "gone from this device, too");
+}

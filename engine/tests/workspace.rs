@@ -417,7 +417,7 @@ fn a_viewer_is_refused_at_once_and_a_device_without_the_document_says_so() {
         Device::new(DeviceConfig { peer: PeerId::from("p"), identity: Some(identity), keeps: Keeps::Opened })
     };
     let refused = device(MemberRole::Viewer).workspace_command(NOW, &agent("A")).unwrap_err();
-    assert_eq!(refused, DeviceError::Workspace(WorkspaceError::Viewer));
+    assert_eq!(refused, DeviceError::ReadOnly);
     let absent = device(MemberRole::Member).workspace_command(NOW, &agent("A")).unwrap_err();
     assert_eq!(absent, DeviceError::Workspace(WorkspaceError::NotHere));
 }

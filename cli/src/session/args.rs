@@ -1,5 +1,7 @@
 //! The grammar of `skein session …`.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::args::Place;
@@ -212,6 +214,10 @@ pub(crate) enum Session {
     Delete(Many),
     /// Undo `delete`.
     Undelete(Many),
+    /// Have the relay drop deleted sessions for everyone and for good. The sums of what they spent stay.
+    Purge(Many),
+    /// Mark sessions as read, on all of one's devices.
+    Read(Many),
     /// Print a session as a document.
     Export {
         /// The session.
@@ -250,8 +256,11 @@ pub(crate) struct New {
 pub(crate) struct Send {
     /// The session.
     pub(crate) id: String,
-    /// The message.
+    /// The message; may be "" if something is attached.
     pub(crate) text: String,
+    /// A file that goes with it; may be given several times.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) attach: Vec<PathBuf>,
     /// Queue it behind a call that waits for a decision, instead of overtaking it.
     #[arg(long)]
     pub(crate) queue: bool,

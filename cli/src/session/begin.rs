@@ -5,6 +5,8 @@ use skein_engine::session::Command;
 use skein_engine::session::command::{Draft, NewSession};
 
 use super::args::{New, Send};
+use super::attach::attached;
+use super::change::act;
 use crate::action::Filled;
 use crate::failure::Failure;
 use crate::place::Opened;
@@ -34,15 +36,17 @@ pub(crate) async fn begin(opened: &Opened, new: NewSession) -> Result<DocumentId
 
 /// `session send`.
 pub(super) async fn said(opened: &Opened, message: Send) -> Result<(), Failure> {
-    let draft = Draft { text: message.text, queue: message.queue, ..Draft::default() };
-    let id = send(opened, &message.id, draft).await?;
-    id.map_or(Ok(()), |id| line(&id))
+    let id = opened.listed_session(&message.id).await?;
+    let files = attached(opened, &message.attach).await?;
+    let attachments = Some(files).filter(|files| !files.is_empty());
+    let draft = Draft { text: message.text, queue: message.queue, attachments, action: None };
+    act(opened, id, Command::Send(draft)).await?.map_or(Ok(()), |id| line(&id))
 }
 
 /// Sends a message; its id.
 pub(crate) async fn send(opened: &Opened, session: &str, draft: Draft) -> Result<Option<String>, Failure> {
     let id = opened.listed_session(session).await?;
-    super::change::act(opened, id, Command::Send(draft)).await
+    act(opened, id, Command::Send(draft)).await
 }
 
 /// `session duplicate`.

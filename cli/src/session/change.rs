@@ -82,15 +82,15 @@ pub(super) async fn arranged(
 
 /// What failed for some of several sessions.
 #[derive(Default)]
-struct Failed(Vec<(String, Failure)>);
+pub(super) struct Failed(Vec<(String, Failure)>);
 
 impl Failed {
-    fn note<T>(&mut self, given: &str, outcome: Result<T, Failure>) -> Option<T> {
+    pub(super) fn note<T>(&mut self, given: &str, outcome: Result<T, Failure>) -> Option<T> {
         outcome.map_err(|failure| self.0.push((given.to_owned(), failure))).ok()
     }
 
     /// One line that says it all.
-    fn end(mut self, asked: usize) -> Result<(), Failure> {
+    pub(super) fn end(mut self, asked: usize) -> Result<(), Failure> {
         match self.0.len() {
             0 => Ok(()),
             1 if asked == 1 => self.0.pop().map_or(Ok(()), |(_, failure)| Err(failure)),

@@ -39,6 +39,9 @@ fn row(summary: &Summary) -> Vec<String> {
         NameSource::Auto | NameSource::User => summary.name.clone(),
     };
     let mut marks = Vec::new();
+    if summary.unread {
+        marks.push("unread".to_owned());
+    }
     if summary.pinned {
         marks.push("pinned".to_owned());
     }

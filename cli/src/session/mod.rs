@@ -1,10 +1,13 @@
 //! `skein session …`: each command is one step on this device's replica, brought to the relay if it is there.
 //!
-//! In order of reading: `args` (the grammar), `begin` (new, send, duplicate), `change` (what is done to sessions that
-//! stand), `list`, `show` with `transcript`, `wait`, `follow`; `waiting`, `refused` and `gc` are about this device.
+//! In order of reading: `args` (the grammar), `begin` (new, send, duplicate) with `attach`, `change` (what is done to
+//! sessions that stand), `catalog` (read, purge), `list`, `show` with `transcript`, `wait`, `follow`; `waiting`, `refused`
+//! and `gc` are about this device.
 
 pub(crate) mod args;
+mod attach;
 mod begin;
+mod catalog;
 mod change;
 mod follow;
 mod gc;
@@ -65,6 +68,8 @@ async fn command(opened: &Opened, session: Session) -> Result<(), Failure> {
         Session::Restore(Many { ids }) => each(opened, &ids, Command::Restore { position: String::new() }).await,
         Session::Delete(Many { ids }) => each(opened, &ids, Command::Delete).await,
         Session::Undelete(Many { ids }) => each(opened, &ids, Command::Undelete).await,
+        Session::Read(Many { ids }) => catalog::read(opened, &ids).await,
+        Session::Purge(Many { ids }) => catalog::purge(opened, &ids).await,
         Session::Pin(Many { ids }) => arranged(opened, &ids, |session| Arrange::Pin { session }).await,
         Session::Unpin(Many { ids }) => arranged(opened, &ids, |session| Arrange::Unpin { session }).await,
         Session::Move { id, before, .. } => {

@@ -3,7 +3,6 @@
 use super::{Device, DeviceError, Effects};
 use crate::ids::{DocumentId, Timestamp};
 use crate::session::command::{Done, Given};
-use crate::session::conversation::MemberRole;
 use crate::workspace::command::apply;
 use crate::workspace::{Workspace, WorkspaceCommand, WorkspaceError, workspace};
 
@@ -21,9 +20,7 @@ impl Device {
         command: &WorkspaceCommand,
     ) -> Result<(Done, Effects), DeviceError> {
         let by = self.member()?;
-        if self.identity().is_some_and(|identity| identity.role == MemberRole::Viewer) {
-            return Err(WorkspaceError::Viewer.into());
-        }
+        self.may_write()?;
         let document = self.workspace_document().ok_or(WorkspaceError::NotHere)?;
         match self.document(document) {
             Err(DeviceError::NotHere(_) | DeviceError::Opening(_)) => return Err(WorkspaceError::NotHere.into()),

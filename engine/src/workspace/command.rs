@@ -196,9 +196,6 @@ pub enum WorkspaceError {
     /// Neither message nor action.
     #[error("a task needs a message or an action")]
     NoOpening,
-    /// A viewer's.
-    #[error("you may read this workspace, not change it")]
-    Viewer,
     /// The document is no workspace.
     #[error("this document is no workspace")]
     NotAWorkspace,
