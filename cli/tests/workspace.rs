@@ -169,6 +169,21 @@ fn what_was_changed_offline_reaches_the_relay_with_a_later_command() {
 }
 
 #[test]
+fn a_viewer_sees_agents_and_changes_none() {
+    let home = Home::new();
+    let served = home.serve();
+    let token = served.run(&["member", "add", "Reader", "--role", "viewer", "--json"]).json()["token"].clone();
+    let viewer = |arguments: &[&str]| served.run_as(token.as_str().unwrap(), "reader", arguments);
+    assert_eq!(viewer(&["agent", "list", "--json"]).json()[0]["name"], "Assistant");
+    for refused in [&["agent", "add", "Mine"][..], &["task", "add", "T", "--message", "x"], &["session", "new"]] {
+        let run = viewer(refused);
+        assert!(run.code == 1 && run.stderr.contains("may only read"), "{run:?}");
+        assert_eq!(run.stderr.lines().count(), 1, "{run:?}");
+    }
+    assert_eq!(served.run(&["agent", "list", "--json"]).json().as_array().unwrap().len(), 1);
+}
+
+#[test]
 fn nonsense_is_one_line_with_the_right_code() {
     let home = Home::new();
     let never_connected = home.run(&["agent", "add", "A"]);

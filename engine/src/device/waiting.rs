@@ -87,6 +87,7 @@ impl Device {
         if self.document(session).is_ok() {
             return self.command(now, session, command);
         }
+        self.may_write()?;
         let by = self.member()?;
         let listed = self.catalog.row(session).is_some_and(|row| row.tombstone.is_none() && row.summary.is_some());
         if !listed {
