@@ -135,7 +135,9 @@ async fn check(State(guard): State<Arc<Guard>>, request: Request, next: Next) ->
     let headers = response.headers_mut();
     if let Some(from) = from {
         headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, from);
-        let readable = HeaderValue::from_static("content-length, content-range, accept-ranges, retry-after");
+        let readable = HeaderValue::from_static(
+            "content-length, content-range, accept-ranges, retry-after, skein-cursor, skein-more",
+        );
         headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, readable);
         headers.append(VARY, HeaderValue::from_static("origin"));
     }

@@ -211,6 +211,7 @@ async fn code(
 }
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Pairing {
     code: String,
     name: String,
