@@ -41,8 +41,6 @@ pub struct Effects {
     pub store: Vec<(u64, Record)>,
     /// Actors seen for the first time, to be recorded with the group.
     pub writers: Vec<(Key, ActorId, Writer)>,
-    /// Documents whose durable heads have changed: for the projector and the catalog.
-    pub changed: Vec<Key>,
     /// When to call [`Hub::wake`](super::Hub::wake) at the latest: replaces what was said before; a time that has passed
     /// means at once.
     pub wake: Option<Timestamp>,
@@ -55,7 +53,6 @@ impl AddAssign for Effects {
         self.load.extend(other.load);
         self.store.extend(other.store);
         self.writers.extend(other.writers);
-        self.changed.extend(other.changed);
         self.wake = [self.wake, other.wake].into_iter().flatten().min();
     }
 }

@@ -2,7 +2,7 @@
 
 #![allow(dead_code)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use automerge::transaction::Transaction;
 use automerge::{Automerge, AutomergeError, Change};
@@ -381,9 +381,6 @@ impl World {
                 pending.push_back(self.hub.loaded(self.now, key, records, writers));
             }
             self.storing.extend(effects.store);
-            for (_, document) in effects.changed {
-                self.project(document);
-            }
         }
     }
 
@@ -519,11 +516,13 @@ impl World {
         if self.relay_stores && !self.storing.is_empty() {
             let group = std::mem::take(&mut self.storing);
             let tickets: Vec<u64> = group.iter().map(|(ticket, _)| *ticket).collect();
+            let documents: BTreeSet<DocumentId> = group.iter().map(|(_, record)| record.document).collect();
             for (_, record) in group {
                 self.records.entry((record.scope.clone(), record.document)).or_default().push(record);
             }
             let effects = self.hub.stored(self.now, &tickets);
             self.carry_hub(effects);
+            documents.into_iter().for_each(|document| self.project(document));
             moved = true;
         }
         moved

@@ -122,7 +122,6 @@ impl Hub {
         if document.fresh_at().is_some() {
             self.differing.insert(key.clone());
         }
-        effects.changed.push(key.clone());
     }
 
     /// These are not (the disk is full, …): forget them; their senders are told, and will send them again.
