@@ -1,14 +1,15 @@
-//! Set-up and development chores: `cargo xtask run | build | test | bench`.
+//! Set-up and development chores: `cargo xtask run | build | test | bench | soak`.
 //!
 //! In order of reading: [`step`] (a titled, timed piece of work), [`tool`] (programs that are called), [`stamp`] (what
 //! has not changed is not done again), [`toolchain`] (a compiler for wasm), [`build`], then what is done with it:
-//! [`test`] and [`bench`]. It ships nothing, and nothing that ships depends on it.
+//! [`test`], [`bench`] and [`soak`]. It ships nothing, and nothing that ships depends on it.
 
 // The one crate whose output is meant for a terminal.
 #![allow(clippy::print_stdout)]
 
 mod bench;
 mod build;
+mod soak;
 mod stamp;
 mod step;
 mod test;
@@ -19,13 +20,16 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use soak::Until;
 use step::{Failure, Outcome};
 
 const USAGE: &str = "\
 cargo xtask run [--data DIR] [--listen ADDR:PORT]   build what is missing, then start relay and worker
 cargo xtask build                                   the wasm module, the web client, the binary (release)
 cargo xtask test [--full]                           everything that CI runs; --full adds what takes longer
-cargo xtask bench smoke [--json FILE]               print the figures of the walking skeleton";
+cargo xtask bench smoke [--json FILE]               print the figures of the walking skeleton
+cargo xtask soak [--seeds N | --minutes M] [--from SEED]   more random histories than CI tells (20,000)
+cargo xtask soak --mutants                          which tests notice each rule that is off";
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
@@ -50,6 +54,17 @@ fn dispatch(arguments: &[OsString]) -> Outcome {
         ["test"] => test::everything(false),
         ["test", "--full"] => test::everything(true),
         ["bench", name, rest @ ..] => bench::run_named(name, options(rest, &["--json"])?[0].map(PathBuf::from)),
+        ["soak", "--mutants"] => soak::mutants(),
+        ["soak", rest @ ..] => {
+            let options = options(rest, &["--seeds", "--minutes", "--from"])?;
+            let number = |word: &str| word.parse().map_err(|_| Failure(format!("\"{word}\" is not a whole number")));
+            let until = match (options[0], options[1]) {
+                (Some(_), Some(_)) => return Err(Failure("--seeds or --minutes, not both".to_owned())),
+                (seeds, None) => Until::Seeds(number(seeds.unwrap_or("20000"))?),
+                (None, Some(minutes)) => Until::Minutes(number(minutes)?),
+            };
+            soak::histories(number(options[2].unwrap_or("0"))?, until)
+        }
         ["help" | "--help" | "-h"] => {
             println!("{USAGE}");
             Ok(())

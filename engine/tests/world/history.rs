@@ -59,7 +59,7 @@ pub fn tell(seed: u64) -> Result<World, Broken> {
 
 impl History {
     fn tell(&mut self) -> Result<(), Broken> {
-        let steps = self.random.random_range(15..70);
+        let steps = self.random.random_range(12..55);
         for step in 0..steps {
             self.step();
             if step % 6 == 0 {

@@ -1,19 +1,31 @@
-//! The rules of `docs/session-rules.md`, each case of its table a test named for what happens.
+//! The table of `docs/session-rules.md`: each row a test, which quotes it.
 
-mod world;
-
+use skein_engine::ids::DocumentId;
+use skein_engine::position::{between, position_after};
+use skein_engine::profile::{Place, Profile};
 use skein_engine::session::Command;
-use skein_engine::session::command::CommandError;
 use skein_engine::session::conversation::{Reason, ShownCallState, Status, TurnState, Waiting};
 use skein_engine::session::model::{CallState, RunState};
 use skein_engine::session::work::{MustEnd, WorkKind};
-use world::{Who, World, id_of};
 
-const A: Who = 1;
-const B: Who = 2;
+use crate::world;
+use crate::{A, B, call_states, two_devices};
 
-fn two_devices() -> (World, Who) {
-    (World::new(2, 1), 3)
+#[test]
+fn every_row_of_the_table_has_its_test() {
+    let rules = include_str!("../../../docs/session-rules.md");
+    let table = rules.split("| two at once").nth(1).unwrap();
+    let rows: Vec<&str> = table
+        .lines()
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| "))
+        .filter_map(|row| row.split(" | ").next())
+        .collect();
+    assert!(rows.len() > 15, "{rows:?}");
+    let tests = include_str!("table.rs");
+    for row in rows {
+        assert!(tests.contains(&format!("/// {row}\n#[test]")), "no test quotes the row {row:?}");
+    }
 }
 
 #[test]
@@ -33,6 +45,7 @@ fn a_message_is_answered_and_the_next_follows() {
     }
 }
 
+/// edit of u1, edit of u1
 #[test]
 fn two_edits_of_one_message_both_stay() {
     let (mut world, worker) = two_devices();
@@ -50,6 +63,7 @@ fn two_edits_of_one_message_both_stay() {
     assert_eq!(shape, world.shape(B));
 }
 
+/// edit of an edit
 #[test]
 fn an_edit_of_an_edit_stands_alone() {
     let (mut world, worker) = two_devices();
@@ -65,6 +79,7 @@ fn an_edit_of_an_edit_stands_alone() {
     assert_eq!(world.shape(B), "u3 a(u3)");
 }
 
+/// edit of u2 hiding u3, edit of u1
 #[test]
 fn an_edit_that_hides_what_follows_beside_an_edit_of_the_first() {
     let (mut world, worker) = two_devices();
@@ -84,6 +99,7 @@ fn an_edit_that_hides_what_follows_beside_an_edit_of_the_first() {
     assert_eq!(shape, world.shape(B));
 }
 
+/// edit of u1, send u2
 #[test]
 fn an_edit_beside_a_send_keeps_both() {
     let (mut world, worker) = two_devices();
@@ -100,6 +116,7 @@ fn an_edit_beside_a_send_keeps_both() {
     assert!(["e1 u2 a(e1+u2)", "u2 e1 a(u2+e1)"].contains(&shape.as_str()), "{shape}");
 }
 
+/// edit of u1 while its run streams
 #[test]
 fn an_edit_while_its_run_streams_ends_the_run_and_its_cost_counts() {
     let (mut world, worker) = two_devices();
@@ -120,6 +137,7 @@ fn an_edit_while_its_run_streams_ends_the_run_and_its_cost_counts() {
     assert_eq!(world.see(A).totals.usage.output, 10);
 }
 
+/// u1 and u2 answered together, u2 edited
 #[test]
 fn one_of_two_messages_answered_together_is_edited() {
     let (mut world, worker) = two_devices();
@@ -151,6 +169,7 @@ fn the_first_of_two_messages_answered_together_is_edited() {
     assert_eq!(world.shape(B), "u3 a(u3)");
 }
 
+/// retry, retry (also a late one)
 #[test]
 fn two_retries_give_one_new_answer_paid_once() {
     let (mut world, worker) = two_devices();
@@ -174,6 +193,7 @@ fn two_retries_give_one_new_answer_paid_once() {
     assert!(world.answer(worker).turn.ends_with(".2"));
 }
 
+/// retry, edit
 #[test]
 fn an_edit_wins_over_a_retry() {
     let (mut world, worker) = two_devices();
@@ -189,6 +209,7 @@ fn an_edit_wins_over_a_retry() {
     assert_eq!(world.shape(A), "u2 a(u2)");
 }
 
+/// retry, send
 #[test]
 fn a_retry_beside_a_send_answers_both_in_their_places() {
     let (mut world, worker) = two_devices();
@@ -209,6 +230,7 @@ fn a_retry_beside_a_send_answers_both_in_their_places() {
     assert_eq!(world.shape(A), "u1 again u3 a(u3)");
 }
 
+/// two sends, one reaches the worker first
 #[test]
 fn of_two_sends_one_that_arrives_later_is_shown_later() {
     let (mut world, worker) = two_devices();
@@ -227,6 +249,7 @@ fn of_two_sends_one_that_arrives_later_is_shown_later() {
     assert_eq!(world.shape(B), "u1 a(u1) u3 a(u3) u2 a(u2)");
 }
 
+/// u1 streams, u2 queued, then pause
 #[test]
 fn a_message_queued_before_a_pause_is_held_and_one_written_after_it_starts_both() {
     let (mut world, worker) = two_devices();
@@ -256,6 +279,7 @@ fn a_message_queued_before_a_pause_is_held_and_one_written_after_it_starts_both(
     assert_eq!(world.status(A), Status::Active);
 }
 
+/// u1 streams, u2 queued, a call asks
 #[test]
 fn a_message_queued_before_a_call_asks_is_held_until_the_decisions_run_is_done() {
     let (mut world, worker) = two_devices();
@@ -290,6 +314,7 @@ fn a_message_queued_before_a_call_asks_is_held_until_the_decisions_run_is_done()
     assert_eq!(world.shape(A), "u1  done u2 a(u2)");
 }
 
+/// u1 a1 u2 a2, retry of u1, pause, continue
 #[test]
 fn a_retry_of_an_earlier_answer_can_be_paused_and_continued() {
     let (mut world, worker) = two_devices();
@@ -321,6 +346,7 @@ fn a_retry_of_an_earlier_answer_can_be_paused_and_continued() {
     assert_eq!(world.status(B), Status::Active);
 }
 
+/// u1 fails, u2 was queued
 #[test]
 fn a_failure_holds_what_was_queued_before_it() {
     let (mut world, worker) = two_devices();
@@ -351,6 +377,7 @@ fn a_failure_holds_what_was_queued_before_it() {
     assert_eq!(world.due(worker).unwrap().answers.len(), 2);
 }
 
+/// pause, continue
 #[test]
 fn a_pause_and_a_continue_that_saw_it_go_on() {
     let (mut world, worker) = two_devices();
@@ -374,6 +401,7 @@ fn a_pause_and_a_continue_that_saw_it_go_on() {
     assert_eq!(world.status(B), Status::Active);
 }
 
+/// continue, a second pause it didn't see
 #[test]
 fn a_second_pause_that_the_continue_didnt_see_holds() {
     let (mut world, worker) = two_devices();
@@ -394,6 +422,7 @@ fn a_second_pause_that_the_continue_didnt_see_holds() {
     assert_eq!(world.due(worker).unwrap().kind, WorkKind::Continue);
 }
 
+/// worker dies, take-over, pause of the dead run
 #[test]
 fn a_pause_of_a_dead_run_holds_for_the_run_that_took_it_over() {
     let (mut world, worker) = two_devices();
@@ -436,6 +465,7 @@ fn a_dead_run_under_a_pause_is_closed_without_a_call() {
     assert_eq!(world.due(worker).unwrap().kind, WorkKind::Continue);
 }
 
+/// user's rename, automatic name
 #[test]
 fn a_persons_name_stands_over_an_automatic_one() {
     let (mut world, worker) = two_devices();
@@ -475,335 +505,21 @@ fn a_restored_session_takes_its_new_place() {
     assert_eq!(world.session(A).position.as_deref(), Some("0000000009"));
 }
 
-// --- Beyond the table ---------------------------------------------------------------------------------------------
-
-fn call_states(world: &World, who: Who) -> Vec<(String, ShownCallState)> {
-    use skein_engine::session::conversation::Content;
-    let seen = world.see(who);
-    let parts = seen.messages.iter().flat_map(|message| &message.parts);
-    let calls = parts.filter_map(|part| match &part.content {
-        Content::ToolCall { id, state, .. } => Some((id.clone(), *state)),
-        _ => None,
-    });
-    calls.collect()
-}
-
+/// restore, another member's drag to the end
 #[test]
-fn a_dead_run_is_taken_over_from_its_last_checkpoint_and_late_words_of_it_are_not_shown() {
-    let (mut world, worker) = two_devices();
-    let other = world.join(
-        skein_engine::session::conversation::WriterKind::Worker,
-        skein_engine::session::conversation::MemberRole::Owner,
-    );
-    world.send(A, "u1");
-    world.sync_all();
-    let mut dead = world.claim(worker).unwrap();
-    world.say(worker, &mut dead, "half");
-    world.sync_all();
-    world.die();
-    let seen = world.see(A);
-    assert_eq!((seen.status, seen.waiting), (Status::Active, Some(Waiting::WorkerLost)));
-    assert_eq!(seen.turns[0].state, TurnState::Lost);
-    let mut taken = world.claim(other).unwrap();
-    assert_eq!(taken.work.kind, WorkKind::TakeOver);
-    assert_eq!(taken.work.model.as_deref(), Some("test/model"));
-    let message = dead.message.clone().unwrap();
-    world::transact(&mut world.replicas[worker], |tx| {
-        skein_engine::session::write::push_chunk(tx, &message, 0, " late")
-    })
-    .unwrap();
-    world.say(worker, &mut dead, "later still");
-    dead.message = None;
-    world.say(worker, &mut dead, "and again");
-    world.say(other, &mut taken, " whole");
-    world.end(other, &taken, RunState::Completed, "end");
-    world.sync_all();
-    for who in [A, B, worker, other] {
-        assert_eq!(world.shape(who), "u1 half  whole");
+fn a_session_restored_beside_another_members_drag_to_the_end_is_last_for_both() {
+    let id = |n| DocumentId::from_bytes([n; 16]);
+    let (first, second, archived) = (id(1), id(2), id(3));
+    // One restores what had stood between the others: a whole number after all.
+    let restored = position_after(["0000000001", "0000000002", "0000000003"].into_iter());
+    // Another, who hasn't heard of it, drags the first to the end: a fraction after the last.
+    let dragged = Place { position: between(Some("0000000003"), None).unwrap(), over: Some("0000000001".into()) };
+    // And had dragged the archived one itself to the end before that.
+    let stale = Place { position: "0000000009".into(), over: Some("0000000002".into()) };
+    let mine = Profile { order: [(first, dragged), (archived, stale)].into(), pins: Default::default() };
+    for profile in [mine, Profile::default()] {
+        let own = [(first, "0000000001"), (second, "0000000003"), (archived, restored.as_str())];
+        let last = own.iter().max_by_key(|(session, own)| profile.position(*session, Some(own)).unwrap().to_owned());
+        assert_eq!(last.unwrap().0, archived);
     }
-}
-
-#[test]
-fn after_three_take_overs_a_turn_is_given_up() {
-    let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    let mut kinds = Vec::new();
-    for _ in 0..5 {
-        let claim = world.claim(worker).unwrap();
-        kinds.push(claim.work.kind);
-        if claim.work.kind == WorkKind::GiveUp {
-            world.end(worker, &claim, RunState::Failed, "lost");
-        }
-        world.die();
-    }
-    use WorkKind::{GiveUp, Queue, TakeOver};
-    assert_eq!(kinds, [Queue, TakeOver, TakeOver, TakeOver, GiveUp]);
-    world.sync_all();
-    assert_eq!(world.status(A), Status::Failed);
-    // A person's continue gives it three more.
-    world.go_on(A);
-    world.sync_all();
-    world.claim(worker).unwrap();
-    world.die();
-    assert_eq!(world.due(worker).unwrap().kind, TakeOver);
-}
-
-#[test]
-fn carrying_out_a_decision_is_no_take_over() {
-    let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    for n in 0..4 {
-        let mut claim = world.claim(worker).unwrap();
-        let call = format!("c{n}");
-        if n > 0 {
-            world.result(worker, &mut claim, &format!("c{}", n - 1), "done");
-        }
-        world.call(worker, &mut claim, &call, Some("{}"), CallState::Waiting);
-        world.end(worker, &claim, RunState::Paused, "approval");
-        world.sync_all();
-        world.command(A, Command::Approve { call, for_session: false }).unwrap();
-        world.sync_all();
-    }
-    assert_eq!(world.claim(worker).unwrap().work.kind, WorkKind::Decide);
-    world.die();
-    assert_eq!(world.due(worker).unwrap().kind, WorkKind::TakeOver);
-}
-
-#[test]
-fn a_call_that_was_running_when_its_worker_died_is_in_doubt_and_the_first_approval_doesnt_answer_that() {
-    let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    let mut claim = world.claim(worker).unwrap();
-    world.call(worker, &mut claim, "c1", Some("{\"x\":1}"), CallState::Waiting);
-    world.end(worker, &claim, RunState::Paused, "approval");
-    world.sync_all();
-    world.command(A, Command::Approve { call: "c1".into(), for_session: false }).unwrap();
-    world.sync_all();
-    let mut claim = world.claim(worker).unwrap();
-    assert!(world.see(worker).decisions.contains_key("c1"));
-    world.call(worker, &mut claim, "c1", None, CallState::Running);
-    world.sync_all();
-    assert_eq!(call_states(&world, A), [("c1".to_owned(), ShownCallState::Running)]);
-    world.die();
-    assert_eq!(call_states(&world, A), [("c1".to_owned(), ShownCallState::InDoubt)]);
-    let mut taken = world.claim(worker).unwrap();
-    assert_eq!(taken.work.kind, WorkKind::TakeOver);
-    world.call(worker, &mut taken, "c1", None, CallState::InDoubt);
-    world.end(worker, &taken, RunState::Paused, "approval");
-    world.sync_all();
-    assert_eq!(world.due(worker), None);
-    assert_eq!(world.see(A).reason, Some(Reason::Approval { calls: vec!["c1".into()] }));
-    world.command(A, Command::Deny { call: "c1".into(), reason: Some("no".into()) }).unwrap();
-    world.command(B, Command::Approve { call: "c1".into(), for_session: false }).unwrap();
-    world.sync_all();
-    assert_eq!(world.due(worker).unwrap().kind, WorkKind::Decide);
-    use skein_engine::session::conversation::Decision;
-    assert!(matches!(&world.see(worker).decisions["c1"], Decision::Denied { reason: Some(why), .. } if why == "no"));
-}
-
-#[test]
-fn a_message_written_to_a_question_doesnt_go_over_the_doubt_that_came_of_it() {
-    let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    let mut claim = world.claim(worker).unwrap();
-    world.call(worker, &mut claim, "c1", Some("{}"), CallState::Waiting);
-    world.end(worker, &claim, RunState::Paused, "approval");
-    world.sync_all();
-    // One lets it run, another writes something else instead; the worker has yet to hear of that.
-    world.command(A, Command::Approve { call: "c1".into(), for_session: false }).unwrap();
-    world.send(B, "u2");
-    world.sync(A);
-    world.sync(worker);
-    let mut decided = world.claim(worker).unwrap();
-    world.call(worker, &mut decided, "c1", None, CallState::Running);
-    world.sync_all();
-    world.die();
-    let mut taken = world.claim(worker).unwrap();
-    world.call(worker, &mut taken, "c1", None, CallState::InDoubt);
-    world.end(worker, &taken, RunState::Paused, "approval");
-    world.sync_all();
-    assert_eq!(world.due(worker), None);
-    assert_eq!(world.see(B).waiting, Some(Waiting::HeldByApproval));
-    assert_eq!(call_states(&world, B), [("c1".to_owned(), ShownCallState::InDoubt)]);
-    world.send(B, "u3");
-    world.sync_all();
-    assert_eq!(world.due(worker).unwrap().answers.len(), 2);
-}
-
-#[test]
-fn a_run_goes_on_only_when_all_its_waiting_calls_are_decided() {
-    let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    let mut claim = world.claim(worker).unwrap();
-    world.call(worker, &mut claim, "c1", Some("{}"), CallState::Waiting);
-    world.call(worker, &mut claim, "c2", Some("{}"), CallState::Waiting);
-    world.end(worker, &claim, RunState::Paused, "approval");
-    world.sync_all();
-    world.command(A, Command::Approve { call: "c1".into(), for_session: true }).unwrap();
-    world.sync_all();
-    assert_eq!(world.due(worker), None);
-    assert_eq!(world.see(A).stops, ["c2"]);
-    assert!(world.see(A).allowed_tools.contains("tool"));
-    assert_eq!(world.command(A, Command::Continue), Err(CommandError::CallWaits));
-    assert_eq!(
-        world.command(A, Command::Approve { call: "c1".into(), for_session: false }),
-        Err(CommandError::NotWaiting)
-    );
-    world.command(B, Command::Deny { call: "c2".into(), reason: None }).unwrap();
-    world.sync_all();
-    assert_eq!(world.due(worker).unwrap().kind, WorkKind::Decide);
-}
-
-#[test]
-fn a_message_instead_of_a_decision_cancels_the_call() {
-    let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    let mut claim = world.claim(worker).unwrap();
-    world.call(worker, &mut claim, "c1", Some("{}"), CallState::Waiting);
-    world.end(worker, &claim, RunState::Paused, "approval");
-    world.sync_all();
-    world.command(B, Command::queue("later")).unwrap();
-    world.sync_all();
-    assert_eq!(world.due(worker), None);
-    world.send(A, "no, this");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
-    assert_eq!(call_states(&world, A), [("c1".to_owned(), ShownCallState::Cancelled)]);
-    assert_eq!(
-        world.command(A, Command::Approve { call: "c1".into(), for_session: false }),
-        Err(CommandError::NotWaiting)
-    );
-}
-
-#[test]
-fn a_pause_over_decided_calls_waits_for_its_continue() {
-    let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    let mut claim = world.claim(worker).unwrap();
-    world.sync_all();
-    world.pause(B);
-    world.call(worker, &mut claim, "c1", Some("{}"), CallState::Waiting);
-    world.end(worker, &claim, RunState::Paused, "approval");
-    world.sync_all();
-    world.command(A, Command::Approve { call: "c1".into(), for_session: false }).unwrap();
-    world.sync_all();
-    assert_eq!(world.due(worker), None);
-    assert!(matches!(world.see(A).reason, Some(Reason::Person { .. })));
-    world.go_on(A);
-    world.sync_all();
-    assert_eq!(world.due(worker).unwrap().kind, WorkKind::Continue);
-    world.claim(worker).unwrap();
-    assert!(world.see(worker).decisions.contains_key("c1"));
-}
-
-#[test]
-fn a_queued_message_can_be_removed_and_an_answered_one_not() {
-    let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.send(A, "u2");
-    let u2 = id_of(&world.session(A), "u2");
-    world.command(A, Command::Remove { message: u2 }).unwrap();
-    assert_eq!(world.shape(A), "| u1");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
-    assert_eq!(world.shape(B), "u1 a(u1)");
-    let u1 = id_of(&world.session(A), "u1");
-    assert_eq!(world.command(A, Command::Remove { message: u1 }), Err(CommandError::NotQueued));
-    let unknown = world.command(A, Command::Remove { message: "none".into() });
-    assert!(matches!(unknown, Err(CommandError::Unknown { what: "message", .. })));
-}
-
-#[test]
-fn a_command_that_cant_be_done_says_why() {
-    let (mut world, worker) = two_devices();
-    let send = |text: &str| Command::send(text);
-    let rename = |name: &str| Command::Rename { name: name.into() };
-    assert_eq!(world.command(A, send(" \n")), Err(CommandError::Empty));
-    assert_eq!(world.command(A, send(&"x".repeat((1 << 20) + 1))), Err(CommandError::TooLong));
-    assert_eq!(world.command(A, rename("")), Err(CommandError::Empty));
-    assert_eq!(world.command(A, rename("a\nb")), Err(CommandError::BadName));
-    assert_eq!(world.command(A, rename(&"é".repeat(201))), Err(CommandError::BadName));
-    assert_eq!(world.command(A, rename(&"é".repeat(200))).map(|_| ()), Ok(()));
-    assert_eq!(world.command(A, Command::Pause), Err(CommandError::NothingStreams));
-    assert_eq!(world.command(A, Command::Continue), Err(CommandError::NothingStopped));
-    assert_eq!(world.command(A, Command::Retry { message: None }), Err(CommandError::NothingAnswered));
-    let approve = world.command(A, Command::Approve { call: "none".into(), for_session: false });
-    assert!(matches!(approve, Err(CommandError::Unknown { what: "call", .. })));
-    world.send(A, "u1");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
-    assert_eq!(world.command(A, Command::Pause), Err(CommandError::NothingStreams));
-    assert_eq!(world.command(A, Command::Continue), Err(CommandError::NothingStopped));
-}
-
-#[test]
-fn a_worker_waits_for_nothing_offline_and_says_so() {
-    let (mut world, _) = two_devices();
-    world.send(A, "u1");
-    assert_eq!(world.see(A).waiting, Some(Waiting::Due));
-    world.workers = Some(0);
-    assert_eq!(world.see(A).waiting, Some(Waiting::NoWorker));
-    world.workers = None;
-    assert_eq!(world.see(A).waiting, Some(Waiting::Offline));
-}
-
-#[test]
-fn a_title_is_due_once_after_the_first_completed_turn() {
-    let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    let claim = world.claim(worker).unwrap();
-    assert_eq!(world.due(worker), None);
-    world.end(worker, &claim, RunState::Failed, "error");
-    assert_eq!(world.due(worker), None);
-    world.sync_all();
-    world.go_on(A);
-    world.sync_all();
-    world.answer(worker);
-    let naming = world.claim(worker).unwrap();
-    assert_eq!((naming.work.kind, naming.work.turn.as_str()), (WorkKind::Name, "name"));
-    assert_eq!(world.must_end(worker, &naming), None);
-    // It is never shown, and gives way to other work.
-    world.sync_all();
-    world.send(A, "u2");
-    world.sync_all();
-    assert_eq!(world.must_end(worker, &naming), Some(MustEnd::Overtaken));
-    world.end(worker, &naming, RunState::Failed, "overtaken");
-    assert_eq!(world.answer(worker).kind, WorkKind::Queue);
-    let naming = world.claim(worker).unwrap();
-    assert_eq!(naming.work.kind, WorkKind::Name);
-    world::transact(&mut world.replicas[worker], |tx| {
-        skein_engine::session::write::set_auto_name(tx, "A title", naming.run.epoch)
-    })
-    .unwrap();
-    world.end(worker, &naming, RunState::Completed, "end");
-    world.sync_all();
-    assert_eq!(world.due(worker), None);
-    assert_eq!(world.see(A).auto_title.as_deref(), Some("A title"));
-    assert_eq!(world.see(A).turns.len(), 2);
-}
-
-#[test]
-fn a_deleted_session_starts_nothing_and_stops_what_runs() {
-    use automerge::transaction::Transactable;
-    let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    let claim = world.claim(worker).unwrap();
-    world.sync_all();
-    world::transact(&mut world.replicas[A], |tx| tx.put(automerge::ROOT, "deletedAt", 1_i64)).unwrap();
-    world.sync_all();
-    assert_eq!(world.must_end(worker, &claim), Some(MustEnd::Paused));
-    world.die();
-    assert_eq!(world.due(worker), None);
 }
