@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::action::ActionArgs;
+use crate::admin::AdminArgs;
 use crate::agent::AgentArgs;
 use crate::approvals::ApprovalsArgs;
 use crate::integration::IntegrationArgs;
@@ -58,6 +59,8 @@ pub(crate) enum Command {
     Pair(PairArgs),
     /// The workspaces of a relay.
     Workspace(WorkspaceArgs),
+    /// Check and mend a relay's data folder while no relay runs on it.
+    Admin(AdminArgs),
 }
 
 #[derive(Debug, Args)]

@@ -5,6 +5,7 @@
 //! cause first. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 waiting timed out.
 
 mod action;
+mod admin;
 mod agent;
 mod approvals;
 mod args;
@@ -91,6 +92,7 @@ fn start(arguments: Skein) -> Result<(), Failure> {
             Command::Token(arguments) => token::run(arguments).await,
             Command::Pair(arguments) => pair::run(arguments).await,
             Command::Workspace(arguments) => workspace::run(arguments).await,
+            Command::Admin(arguments) => admin::run(arguments).await,
         }
     })
 }

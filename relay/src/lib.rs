@@ -6,7 +6,7 @@
 //! routes behind [`guard`];
 //! [`socket`] turns a WebSocket into a [`connection`] of one of two tasks, [`hub`] (`/sync`) or [`catalog`]
 //! (`/catalog`, with the rules of [`lease`]); [`commit`] makes durable what the hub wants stored, in [`store`]; the
-//! [`projector`] derives the catalog's rows. Beside them: [`accounts`], [`blobs`], [`sessions`], [`web`].
+//! [`projector`] derives the catalog's rows. Beside them: [`admin`], [`accounts`], [`blobs`], [`sessions`], [`web`].
 //!
 //! ```text
 //! socket ─▶ connection ─▶ hub ──▶ commit ──▶ store
@@ -18,6 +18,7 @@
 //! or forwarded before it is durable.
 
 mod accounts;
+pub mod admin;
 mod blobs;
 mod bucket;
 mod catalog;

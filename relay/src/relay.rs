@@ -314,7 +314,7 @@ fn token_in(
 }
 
 /// Makes the data folder if there is none, and takes it for this process.
-fn lock(data: &Path) -> Result<File, RelayError> {
+pub(crate) fn lock(data: &Path) -> Result<File, RelayError> {
     let failed = |path: &Path| {
         let path = path.to_owned();
         move |source| RelayError::Data { path, source }

@@ -374,26 +374,18 @@ impl Catalog {
     }
 
     fn project(&mut self, projected: Projected) {
-        let Projected { key, heads, summary, broken, group } = projected;
+        let (key, group) = (projected.key.clone(), projected.group);
         // Profiles have no rows.
         if !key.0.is_workspace() {
             return;
         }
-        let rows = self.rows_of(&key.0);
-        let known = rows.get(&key.1);
+        let known = self.rows_of(&key.0).get(&key.1);
         if known.is_some_and(|row| row.tombstone.is_some()) {
             return;
         }
-        let row = Row {
-            document: key.1,
-            heads,
-            summary: if broken { known.and_then(|row| row.summary.clone()) } else { summary },
-            live: None,
-            tombstone: None,
-        };
-        let saved = row.clone();
-        let row = Row { live: self.leases.get(&key).map(|lease| lease.live.clone()), ..row };
-        let (cursor, news) = self.rows_of(&key.0).put(row);
+        let saved = saved::derived(projected, known);
+        let live = self.leases.get(&key).map(|lease| lease.live.clone());
+        let (cursor, news) = self.rows_of(&key.0).put(Row { live, ..saved.clone() });
         if news {
             self.unsent.insert(key.0.clone());
         }

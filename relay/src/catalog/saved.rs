@@ -19,7 +19,7 @@ use crate::accounts::Accounts;
 use crate::clock;
 use crate::hub::HubHandle;
 use crate::lease::Leases;
-use crate::projector::ProjectorHandle;
+use crate::projector::{Projected, ProjectorHandle};
 use crate::store::StoreError;
 use crate::store::ledger::{Grave, Ledger};
 use crate::store::log::Log;
@@ -47,14 +47,26 @@ pub fn buried(key: &Key, grave: Grave) -> Row {
     Row { document: key.1, heads: grave.heads, summary: None, live: None, tombstone: Some(grave.tombstone) }
 }
 
-/// Rows as they were saved, and the documents whose row must be derived again.
-#[derive(Default)]
-struct Saved {
-    rows: HashMap<Scope, Vec<(u64, Row)>>,
-    stale: HashSet<Key>,
+/// The row that a document gives. `known`: its row so far, whose summary stays where the document can't be read.
+pub fn derived(projected: Projected, known: Option<&Row>) -> Row {
+    let summary = match projected.broken {
+        true => known.and_then(|row| row.summary.clone()),
+        false => projected.summary,
+    };
+    Row { document: projected.key.1, heads: projected.heads, summary, live: None, tombstone: None }
 }
 
-fn read_rows(log: &Log) -> Result<Saved, StoreError> {
+/// Rows as they were saved.
+#[derive(Default)]
+pub struct Saved {
+    /// Each with its cursor, in no order.
+    pub rows: HashMap<Scope, Vec<(u64, Row)>>,
+    /// Documents whose row must be derived again.
+    pub stale: HashSet<Key>,
+}
+
+/// Reads all rows. Blocks.
+pub fn read_rows(log: &Log) -> Result<Saved, StoreError> {
     let mut saved = Saved { rows: HashMap::new(), stale: log.uncovered()?.into_iter().collect() };
     for entry in log.rows()? {
         match cbor::decode::<SavedRow>(&entry.row) {

@@ -45,6 +45,14 @@ pub struct SavedRow {
     pub row: Vec<u8>,
 }
 
+/// A document as it stands on the disk.
+pub struct ReadDocument {
+    /// Its intact changes, in the order in which they came.
+    pub records: Vec<Record>,
+    /// How many aren't intact.
+    pub damaged: usize,
+}
+
 impl Log {
     /// Opens the log in a folder; the second value is what was found wrong.
     pub fn open(path: &Path) -> Result<(Self, Option<Damage>), StoreError> {
@@ -98,6 +106,12 @@ impl Log {
             }
             Ok(())
         })
+    }
+
+    /// Drops a row. Blocks.
+    pub fn remove_row(&self, key: &Key) -> Result<(), StoreError> {
+        let row = prefixed(b'r', &document_key(&key.0, key.1));
+        self.0.database.write(|tree| tree.remove(row).map(|_| ()))
     }
 
     /// All saved rows that are intact. Blocks.
@@ -162,6 +176,17 @@ impl Log {
 
     /// [`Storage::scan`] for a thread that may block.
     pub fn scan_now(&self, scope: &Scope, document: DocumentId) -> Result<Vec<Record>, StoreError> {
+        let ReadDocument { records, damaged } = self.read_now(scope, document)?;
+        if damaged > 0 {
+            tracing::error!(
+                "{damaged} changes of {document} are damaged on disk: devices that hold them bring them back"
+            );
+        }
+        Ok(each_after_its_deps(records))
+    }
+
+    /// A document as it stands on the disk. Blocks.
+    pub fn read_now(&self, scope: &Scope, document: DocumentId) -> Result<ReadDocument, StoreError> {
         let prefix = prefixed(b'c', &document_key(scope, document));
         let entries = self.0.database.read(|tree| tree.scan_prefix(&prefix).collect::<sled::Result<Vec<_>>>())?;
         let mut records = Vec::new();
@@ -174,12 +199,7 @@ impl Log {
                 None => damaged += 1,
             }
         }
-        if damaged > 0 {
-            tracing::error!(
-                "{damaged} changes of {document} are damaged on disk: devices that hold them bring them back"
-            );
-        }
-        Ok(each_after_its_deps(records))
+        Ok(ReadDocument { records, damaged })
     }
 
     /// [`Storage::documents`] for a thread that may block.
