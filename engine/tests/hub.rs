@@ -9,10 +9,11 @@ use automerge::{Automerge, ROOT, ReadDoc};
 use bytes::Bytes;
 use skein_engine::ids::{DocumentId, Epoch, PeerId, Principal, Scope};
 use skein_engine::session::conversation::WriterKind;
+use skein_engine::session::model::Usage;
 use skein_engine::sync::hub::Key;
 use skein_engine::sync::{ConnectionId, ConnectionInfo};
 use skein_engine::wire::cbor;
-use skein_engine::wire::ephemeral::{Ephemeral, Tail, TailKind};
+use skein_engine::wire::ephemeral::{ActivityState, Ephemeral, Tail, TailKind};
 use skein_engine::wire::frame::{Frame, SyncFrame};
 use support::{Peer, RELAY, Relay, info, settle, writer};
 
@@ -766,6 +767,20 @@ fn a_tail_passes_only_from_the_live_claim() {
     assert!(passes(&mut relay, worker, "worker", tail(7)));
     assert!(!passes(&mut relay, worker, "worker", tail(6)));
     let other = peers[0].connection.unwrap();
+    // What else a worker says of its run is believed no more than its text.
+    let activity = |epoch| {
+        let (turn, state) = ("t".to_owned(), ActivityState::Writing);
+        cbor::encode(&Ephemeral::Activity { turn, epoch: Epoch(epoch), state, tool: None })
+    };
+    let usage = |epoch| {
+        let turn = "t".to_owned();
+        cbor::encode(&Ephemeral::Usage { turn, epoch: Epoch(epoch), usage: Usage::default(), cost_micros: None })
+    };
+    for said in [activity, usage] as [fn(u64) -> Vec<u8>; 2] {
+        assert!(passes(&mut relay, worker, "worker", said(7)));
+        assert!(!passes(&mut relay, worker, "worker", said(6)));
+        assert!(!passes(&mut relay, other, "writer", said(7)));
+    }
     assert!(!passes(&mut relay, other, "writer", tail(7)));
     // Others' messages come back from stock clients: they are dropped, and the client is not punished.
     assert!(!passes(&mut relay, other, "worker", tail(7)));
@@ -782,6 +797,51 @@ fn a_tail_passes_only_from_the_live_claim() {
     assert!(passes(&mut relay, reader, "reader", cbor::encode(&Ephemeral::TailRequest)));
     assert!(passes(&mut relay, reader, "reader", cbor::encode(&Ephemeral::Presence)));
     assert!(!passes(&mut relay, reader, "reader", vec![0x18, 0x2a]));
+}
+
+#[test]
+fn a_purged_document_is_unavailable_to_everyone_and_takes_nothing_more() {
+    let mut relay = Relay::new();
+    let (id, mut peers) = followers(&mut relay, 1);
+    // On its way to the disk when the purge comes.
+    put(&mut peers[0].doc, "name", "two");
+    peers[0].speak(&mut relay);
+    for peer in &peers {
+        relay.raw(peer.connection.unwrap());
+    }
+    let effects = relay.hub.purge(&key(id));
+    relay.take(effects);
+    relay.sync_disk();
+    for peer in &peers {
+        let told = relay.frames(peer.connection.unwrap());
+        assert!(matches!(told[..], [Frame::DocUnavailable { .. }]), "{told:?}");
+    }
+    // A late change is refused, each time it is said, and nothing else follows from it.
+    for _ in 0..2 {
+        peers[1].disconnect(&mut relay);
+        peers[1].connect(&mut relay);
+        relay.raw(peers[1].connection.unwrap());
+        put(&mut peers[1].doc, "name", "three");
+        let message = peers[1].doc.generate_sync_message(&mut automerge::sync::State::new()).unwrap();
+        let chunks: Vec<Vec<u8>> =
+            peers[1].doc.get_changes(&[]).iter().map(|change| change.raw_bytes().to_vec()).collect();
+        let changes = Message { changes: chunks.into(), ..message };
+        let connection = peers[1].connection.unwrap();
+        say(&mut relay, connection, "follower 0", id, changes);
+        let told = relay.frames(connection);
+        let told: Vec<&Frame> = told.iter().filter(|frame| !matches!(frame, Frame::Peer { .. })).collect();
+        let [Frame::Error { code: Some(code), .. }, Frame::DocUnavailable { .. }] = told[..] else {
+            panic!("{told:?}")
+        };
+        assert_eq!(code, "purged");
+        assert_eq!(relay.hub.heads(&key(id)), None);
+    }
+    // Nor does the relay itself bring it back.
+    let change = peers[1].doc.get_changes(&[])[0].raw_bytes().to_vec();
+    let effects = relay.hub.open(&key(id));
+    relay.take(effects);
+    let (inserted, _) = relay.hub.insert(relay.now, &key(id), &writer("worker"), change.into());
+    assert!(inserted.unwrap_err().contains("purged"));
 }
 
 #[test]

@@ -191,9 +191,8 @@ fn check(log: &Log, scope: &Scope, document: DocumentId, verified: &mut Verified
     let lacking = read.records.iter().filter(|record| record.deps.iter().any(|dep| !there.contains(dep))).count();
     problem(lacking, "depend on changes that are not there");
     let other = read.records.iter().filter(|record| {
-        !ParsedChange::parse(record.bytes.clone()).is_ok_and(|change| {
-            change.hash == record.hash && change.actor == record.actor && change.seq == record.seq
-        })
+        !ParsedChange::parse(record.bytes.clone())
+            .is_ok_and(|change| change.hash == record.hash && change.actor == record.actor && change.seq == record.seq)
     });
     problem(other.count(), "are not what they are stored as");
     verified.changes += read.records.len();

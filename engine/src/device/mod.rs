@@ -436,7 +436,8 @@ impl Device {
             return;
         }
         let lease = self.catalog.live(document);
-        let settled = self.up_to_date(document);
+        // Until the list is up to date a lease may have begun unheard.
+        let settled = self.catalog.caught_up && self.up_to_date(document);
         // Without a lease nothing streams: what comes later is followed from its beginning.
         if lease.is_none() && !settled {
             return;

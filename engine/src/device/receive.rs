@@ -189,6 +189,8 @@ impl Device {
                 }
                 if complete {
                     self.send_marks(effects);
+                    let open: Vec<DocumentId> = self.replicas.keys().copied().collect();
+                    open.into_iter().for_each(|document| self.ask_for_tail(now, document, effects));
                 }
             }
             Change::Read(sessions) => effects.notices.extend(sessions.into_iter().map(Notice::Summary)),

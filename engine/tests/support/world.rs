@@ -16,7 +16,7 @@ use skein_engine::session::{Command, conversation, read, summary, write};
 use skein_engine::storage::Record;
 use skein_engine::sync::hub::{self, Key};
 use skein_engine::sync::{ConnectionId, ConnectionInfo, Hub};
-use skein_engine::wire::catalog::{FromRelay, Live, Row, ToRelay, VERSION, Welcome, WriterRow};
+use skein_engine::wire::catalog::{FromRelay, Live, Mark, Row, ToRelay, Tombstone, VERSION, Welcome, WriterRow};
 use skein_engine::wire::cbor;
 use skein_engine::wire::ephemeral::Ephemeral;
 use skein_engine::workspace;
@@ -70,6 +70,8 @@ pub struct World {
     storing: Vec<(u64, Record)>,
     writers: BTreeMap<Key, Vec<(ActorId, Writer)>>,
     rows: BTreeMap<DocumentId, Row>,
+    /// What each member has read.
+    marks: BTreeMap<Principal, BTreeMap<DocumentId, u64>>,
     workspace: DocumentId,
     next_connection: u64,
     now: Timestamp,
@@ -90,6 +92,7 @@ impl World {
             storing: Vec::new(),
             writers: BTreeMap::new(),
             rows: BTreeMap::new(),
+            marks: BTreeMap::new(),
             workspace,
             next_connection: 1,
             now: NOW,
@@ -126,7 +129,7 @@ impl World {
     }
 
     fn add_node(&mut self, name: &str, worker: bool, keeps: Keeps) -> usize {
-        let peer = PeerId::from(format!("{name}-{}", self.next_connection));
+        let peer = PeerId::from(format!("{name}-{}-{}", self.next_connection, self.nodes.len()));
         let device = Device::new(DeviceConfig { peer: peer.clone(), identity: None, keeps });
         self.nodes.push(Node {
             device,
@@ -339,6 +342,7 @@ impl World {
         self.disconnect(node);
         let identity = self.nodes[node].device.identity().cloned();
         let (rows, cursor) = self.nodes[node].device.catalog_rows();
+        let marks = self.nodes[node].device.marks().clone();
         let writers = self.nodes[node].device.writer_rows();
         let kept = self.nodes[node].device.kept_documents();
         let peer = PeerId::from(format!("{}-{}", self.nodes[node].name, self.next_connection));
@@ -349,6 +353,7 @@ impl World {
             device.restore_writers(document, rows);
         }
         device.restore_kept(kept);
+        device.restore_marks(marks);
         let mut effects = device.restore_catalog(rows, cursor);
         effects += device.restore_queue(self.nodes[node].queue.values().cloned().collect());
         self.nodes[node].device = device;
@@ -423,10 +428,32 @@ impl World {
 
     fn hear_catalog(&mut self, node: usize, bytes: &[u8]) {
         let answers = match cbor::decode::<ToRelay>(bytes).unwrap() {
-            ToRelay::Hello { .. } => vec![
-                FromRelay::Welcome(self.welcome(node)),
-                FromRelay::Rows { cursor: 1, reset: true, rows: self.rows.values().cloned().collect(), complete: true },
-            ],
+            ToRelay::Hello { .. } => {
+                let marks = self.marks.entry(self.writer(node).principal).or_default().iter();
+                let marks = marks.map(|(session, progress)| Mark { session: *session, progress: *progress }).collect();
+                let rows = self.rows.values().cloned().collect();
+                vec![
+                    FromRelay::Welcome(self.welcome(node)),
+                    FromRelay::Rows { cursor: 0, reset: true, rows: Vec::new(), complete: false },
+                    FromRelay::Read { marks, cursor: None },
+                    FromRelay::Rows { cursor: 1, reset: false, rows, complete: true },
+                ]
+            }
+            ToRelay::Read { marks } => {
+                let kept = self.marks.entry(self.writer(node).principal).or_default();
+                for mark in &marks {
+                    let known = kept.entry(mark.session).or_insert(0);
+                    *known = mark.progress.max(*known);
+                }
+                let read = FromRelay::Read { marks, cursor: Some(1) };
+                let bytes = Bytes::from(cbor::encode(&read));
+                for other in 0..self.nodes.len() {
+                    if self.nodes[other].connection.is_some() && self.writer(other) == self.writer(node) {
+                        self.nodes[other].from_catalog.push_back(bytes.clone());
+                    }
+                }
+                Vec::new()
+            }
             ToRelay::Follow { document } => {
                 self.nodes[node].followed.push(document);
                 let rows = self.writers.get(&(scope(), document)).cloned().unwrap_or_default();
@@ -440,6 +467,18 @@ impl World {
             _ => Vec::new(),
         };
         self.nodes[node].from_catalog.extend(answers.iter().map(|answer| Bytes::from(cbor::encode(answer))));
+    }
+
+    /// The relay purges a session.
+    pub fn purge(&mut self, id: DocumentId) {
+        let effects = self.hub.purge(&(scope(), id));
+        self.carry_hub(effects);
+        self.records.remove(&(scope(), id));
+        let row = self.rows.get_mut(&id).expect("it has a row");
+        let tombstone = Tombstone { at: NOW, by: "ann".to_owned(), spent: Vec::new() };
+        *row = Row { summary: None, live: None, tombstone: Some(tombstone), ..row.clone() };
+        let row = row.clone();
+        self.tell_row(row);
     }
 
     /// The relay's records as of now.
