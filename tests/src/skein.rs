@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
+use crate::raw::http;
 use crate::{PATIENCE, within, within_time};
 
 /// The binary: `SKEIN_BIN`, else what `cargo xtask build` made.
@@ -176,6 +177,32 @@ impl Skein {
     pub async fn session_json(&self, arguments: &[&str]) -> Value {
         let printed = self.session(&[arguments, &["--json"]].concat()).await;
         serde_json::from_str(&printed).unwrap_or_else(|error| panic!("{error} in {printed}"))
+    }
+
+    /// A token for workers elsewhere.
+    pub async fn worker_token(&self) -> String {
+        let bearer = format!("Authorization: Bearer {}", self.token());
+        let headers = [bearer.as_str(), "Content-Type: application/json"];
+        let wish = b"{\"name\": \"a worker elsewhere\", \"kind\": \"worker\"}";
+        let answer = http(self.address, "POST", "/tokens", &headers, wish).await;
+        assert_eq!(answer.status, 201, "{}", answer.head);
+        let minted: Value = serde_json::from_slice(&answer.body).unwrap();
+        minted["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Starts a worker of this relay.
+    pub fn worker(&self, token: &str) -> Child {
+        let mut command = self.home.command();
+        command.args(["worker", "--relay", &self.url(""), "--token", token]);
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    /// The sessions as `GET /sessions` lists them.
+    pub async fn listed(&self) -> Vec<Value> {
+        let bearer = format!("Authorization: Bearer {}", self.token());
+        let answer = http(self.address, "GET", "/sessions", &[&bearer], b"").await;
+        assert_eq!(answer.status, 200, "{}", answer.head);
+        serde_json::from_slice(&answer.body).unwrap()
     }
 
     /// Its memory, as Linux counts it.

@@ -7,11 +7,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use skein_tests::raw::http;
 use skein_tests::skein::{Home, Skein};
 use skein_tests::{PATIENCE, within};
 use tokio::io::AsyncReadExt;
-use tokio::process::{Child, Command};
+use tokio::process::Command;
 
 /// Long enough to be stopped in the middle, short enough to be waited for.
 const SPEED: &str = "[worker]\ndemo_speed = 120\n";
@@ -55,31 +54,19 @@ async fn whole_story(skein: &Skein) -> String {
     story
 }
 
-fn start_worker(relay: &Skein, token: &str) -> Child {
-    let mut command = relay.home.command();
-    command.args(["worker", "--relay", &relay.url(""), "--token", token]);
-    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-}
-
 #[tokio::test]
 async fn a_worker_that_dies_in_mid_turn_is_followed_by_another() {
     let home = Home::new();
     home.write("skein.toml", SPEED);
     let relay = home.start("relay", "127.0.0.1:0").await;
-    let bearer = format!("Authorization: Bearer {}", relay.token());
-    let headers = [bearer.as_str(), "Content-Type: application/json"];
-    let wish = b"{\"name\": \"a worker elsewhere\", \"kind\": \"worker\"}";
-    let answer = http(relay.address, "POST", "/tokens", &headers, wish).await;
-    assert_eq!(answer.status, 201, "{}", answer.head);
-    let minted: Value = serde_json::from_slice(&answer.body).unwrap();
-    let token = minted["token"].as_str().unwrap();
+    let token = relay.worker_token().await;
 
-    let mut first = start_worker(&relay, token);
+    let mut first = relay.worker(&token);
     let id = begin(&relay, LONG).await;
     let kept = until_words_are_kept(&relay, &id).await;
     first.kill().await.unwrap();
 
-    let _second = start_worker(&relay, token);
+    let _second = relay.worker(&token);
     relay.session(&["wait", &id, "--timeout", "60"]).await;
     let shown = relay.session_json(&["show", &id]).await;
     assert_eq!(shown["turns"].as_array().unwrap().len(), 1, "{shown:#}");
