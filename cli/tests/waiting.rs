@@ -47,3 +47,17 @@ fn collecting_keeps_what_was_never_sent() {
     assert!(home.run(&["session", "show", &id, "--offline"]).stdout.contains("hello"));
     assert!(home.run(&["session", "gc", "--offline"]).stdout.starts_with("1 documents kept, 0 dropped"));
 }
+
+#[test]
+fn collecting_drops_older_sessions_that_the_relay_has_and_keeps_pinned_ones() {
+    let home = Home::new();
+    let served = home.serve();
+    let ids: Vec<String> = (0..3).map(|_| served.run(&["session", "new"]).stdout.trim().to_owned()).collect();
+    assert_eq!(served.run(&["session", "pin", &ids[0]]).code, 0);
+    let collected = served.run(&["session", "gc", "--sessions", "1", "--json"]).json();
+    assert_eq!(collected["dropped"], serde_json::json!([ids[1]]), "{collected}");
+    let here = |id: &String| served.run(&["session", "show", id, "--offline"]).code == 0;
+    assert_eq!(ids.iter().map(here).collect::<Vec<_>>(), [true, false, true]);
+    assert_eq!(served.run(&["session", "show", &ids[1]]).code, 0, "it comes back from the relay");
+    assert_eq!(served.run(&["session", "gc", "--sessions", "0"]).code, 2);
+}

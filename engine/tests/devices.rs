@@ -631,3 +631,14 @@ fn a_session_that_a_viewer_made_offline_goes_with_what_was_refused() {
     assert!(world.nodes[A].stored(id).is_empty());
     assert!(!world.nodes[A].device.summaries(NOW).iter().any(|summary| summary.id == id));
 }
+
+#[test]
+fn whoever_waits_for_the_store_is_told_that_it_has_nothing() {
+    let mut device = Device::new(DeviceConfig { peer: PeerId::from("p"), identity: None, keeps: Keeps::Opened });
+    let id = DocumentId::random();
+    assert_eq!(device.open(NOW, id).load, [id]);
+    assert!(device.is_loading());
+    let effects = device.loaded(NOW, id, Vec::new());
+    assert!(effects.notices.contains(&Notice::Document(id)), "{:?}", effects.notices);
+    assert!(!device.is_loading());
+}

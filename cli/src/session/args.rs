@@ -103,6 +103,9 @@ pub(crate) enum Session {
     },
     /// Make room on this device: keep recent and pinned sessions, and what is not sent yet.
     Gc {
+        /// At most so many sessions, the latest, and the pinned ones besides.
+        #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..))]
+        sessions: u32,
         /// Print {"kept": …, "dropped": […], …}.
         #[arg(long)]
         json: bool,

@@ -6,10 +6,14 @@ use crate::failure::Failure;
 use crate::place::Opened;
 use crate::print::{json, line, remark};
 
-/// Keeps the recent sessions and the pinned ones, as a browser does.
-pub(super) async fn gc(opened: &Opened, as_json: bool) -> Result<(), Failure> {
+/// Bytes of changes that are kept, as a browser does.
+const MAX_BYTES: u64 = 256 << 20;
+
+/// Keeps the recent sessions, at most so many, and the pinned ones.
+pub(super) async fn gc(opened: &Opened, sessions: u32, as_json: bool) -> Result<(), Failure> {
     opened.listed().await;
-    let collected = opened.client.collect(Keeps::default()).await?;
+    let sessions = usize::try_from(sessions).unwrap_or(usize::MAX);
+    let collected = opened.client.collect(Keeps::Recent { sessions, bytes: MAX_BYTES }).await?;
     if as_json {
         return json(&collected);
     }

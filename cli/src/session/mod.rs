@@ -80,7 +80,7 @@ async fn command(opened: &Opened, session: Session) -> Result<(), Failure> {
         Session::Show { id, json } => Shown::read(opened, &id).await?.print(json),
         Session::Export { id, format } => Shown::read(opened, &id).await?.export(format),
         Session::Waiting { drop, json } => waiting::waiting(opened, &drop, json).await,
-        Session::Gc { json } => gc::gc(opened, json).await,
+        Session::Gc { sessions, json } => gc::gc(opened, sessions, json).await,
         Session::Tail { id } => follow::follow(&opened.client, opened.session(&id).await?).await,
         Session::Wait { id, until, timeout, json } => {
             let id = opened.session(&id).await?;

@@ -180,6 +180,9 @@ impl Device {
         replica.hold_for(&self.uploads);
         if replica.broken().is_some() || !replica.heads().is_empty() {
             self.document_changed(document, &[], &mut effects);
+        } else {
+            // Whoever waits for the store learns that it has nothing.
+            effects.notices.push(Notice::Document(document));
         }
         if self.catalog.is_purged(document) {
             self.purged(document, &mut effects);
