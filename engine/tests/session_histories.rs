@@ -56,7 +56,8 @@ fn tell_all(seeds: Range<u64>) -> Result<BTreeMap<String, usize>, String> {
                 Err(_) => "panicked, see above".to_owned(),
             };
             failed.store(true, Ordering::Relaxed);
-            let line = format!("SKEIN_SEED={seed} cargo test -p skein-engine --test session_histories  # {why}");
+            let line =
+                format!("SKEIN_SEED={seed} cargo test -p skein-engine --test session_histories every_history  # {why}");
             failures.lock().unwrap().insert(seed, line);
         }
     };
@@ -79,7 +80,7 @@ fn every_history_ends_in_one_story_with_nothing_lost_doubled_or_unpaid() {
     println!("{count} histories: {acts:?}");
     // Histories in which little happens prove little.
     let often = ["Queue", "Retry", "Continue", "TakeOver", "Decide", "Close", "Name", "Edited", "Steered", "Ran"];
-    for name in often {
+    for name in often.into_iter().filter(|_| count >= 1_000) {
         let enough = count / 50;
         assert!(acts.get(name).is_some_and(|&n| n >= enough), "{name} came up fewer than {enough} times: {acts:?}");
     }
