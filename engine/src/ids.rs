@@ -35,7 +35,7 @@ impl DocumentId {
     }
 
     /// The id of these 16 bytes.
-    pub fn from_bytes(bytes: [u8; 16]) -> Self {
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(bytes)
     }
 

@@ -14,7 +14,7 @@ use crate::session::conversation::{MemberRole, Writer, WriterKind};
 use crate::session::model::Usage;
 use crate::session::spent::Spent;
 use crate::wire::ephemeral::ActivityState;
-use crate::wire::packed;
+use crate::wire::{columns, packed};
 
 /// Version of these frames. 2: rows come packed, marks and purges.
 pub const VERSION: u32 = 2;
@@ -117,7 +117,7 @@ pub enum FromRelay {
         /// Whether the client must forget the rows and marks it has (its cursor was unknown).
         reset: bool,
         /// The rows.
-        #[serde(with = "packed::within")]
+        #[serde(with = "columns::packed")]
         rows: Vec<Row>,
         /// Whether this is the last of the first batch: the client is up to date.
         complete: bool,

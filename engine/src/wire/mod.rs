@@ -4,6 +4,7 @@
 
 pub mod catalog;
 pub mod cbor;
+mod columns;
 pub mod ephemeral;
 pub mod frame;
 pub mod packed;

@@ -19,7 +19,7 @@ pub const MAX_PAGE: usize = 16 << 20;
 /// Encodes and deflates a value.
 pub fn pack<T: Serialize>(value: &T) -> Vec<u8> {
     let plain = cbor::encode(value);
-    let mut encoder = DeflateEncoder::new(Vec::with_capacity(plain.len() / 3), Compression::new(5));
+    let mut encoder = DeflateEncoder::new(Vec::with_capacity(plain.len() / 3), Compression::new(6));
     encoder.write_all(&plain).and_then(|()| encoder.finish()).expect("writing to memory does not fail")
 }
 
