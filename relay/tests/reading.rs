@@ -98,3 +98,28 @@ async fn too_many_marks_at_once_end_the_connection_and_a_workers_do_too() {
     worker.told(|told| matches!(told, FromRelay::Error { .. })).await;
     relay.shutdown().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_of_changes_to_one_session_makes_few_rows() {
+    const CHANGES: usize = 400;
+    let folder = tempfile::tempdir().unwrap();
+    let relay = relay(folder.path()).await;
+    let mut peer = bring(&relay, "hello").await;
+    let mut catalog = Catalog::open(relay.address(), relay.owner_token(), None).await;
+    let names = automerge::ReadDoc::get(&peer.content, ROOT, "names").unwrap().unwrap().1;
+    for n in 0..CHANGES {
+        peer.content.put(&names, "user", format!("name {n}")).unwrap();
+        peer.content.commit();
+        if n % 20 == 19 {
+            peer.say().await;
+        }
+    }
+    peer.until_acknowledged().await;
+    let heads = peer.content.get_heads();
+    let before = catalog.heard;
+    catalog.row(peer.document, |row| row.heads == heads).await;
+    let rows = catalog.heard - before;
+    println!("{CHANGES} changes made {rows} rows");
+    assert!(rows * 4 < CHANGES, "{rows} rows");
+    relay.shutdown().await;
+}
