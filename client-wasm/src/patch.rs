@@ -128,6 +128,9 @@ pub struct Head {
     pub reason: Option<Reason>,
     /// As there.
     pub totals: Totals,
+    /// As there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<String>,
     /// Calls that asked, are decided, and haven't gone on since.
     pub decided: Vec<String>,
     /// Only the end of the conversation, as it was kept: the rest is being read. Commands wait until it is here.
@@ -139,11 +142,23 @@ pub struct Head {
 impl Head {
     /// Takes a conversation apart: head, visible messages, queued ones.
     pub fn split(conversation: Conversation) -> (Self, Vec<ShownMessage>, Vec<ShownMessage>) {
-        let Conversation { messages, queued, waiting, turns, front, stops, status, reason, totals, decisions, .. } =
-            conversation;
+        let Conversation {
+            messages,
+            queued,
+            waiting,
+            turns,
+            front,
+            stops,
+            status,
+            reason,
+            totals,
+            faults,
+            decisions,
+            ..
+        } = conversation;
         let decided = decisions.into_keys().collect();
         let (loading, commands) = (false, Vec::new());
-        let head = Self { waiting, turns, front, stops, status, reason, totals, decided, loading, commands };
+        let head = Self { waiting, turns, front, stops, status, reason, totals, faults, decided, loading, commands };
         (head, messages, queued)
     }
 }

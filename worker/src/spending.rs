@@ -87,7 +87,7 @@ impl Spending {
     /// As a run holds it.
     pub fn cost(&self) -> Cost {
         let micros = (!self.unknown).then(|| self.picos.micros());
-        Cost { micros, estimated: self.estimated, reported: self.reported }
+        Cost { micros, estimated: self.estimated, reported: self.reported, unreadable: false }
     }
 }
 
@@ -105,7 +105,7 @@ mod tests {
     fn what_the_provider_reports_goes_before_our_sum_and_an_unknown_price_is_unknown() {
         let mut spending = Spending::new(None);
         spending.add(&Request { report: report(10, Some(70)), complete: true, ..Request::default() });
-        assert_eq!(spending.cost(), Cost { micros: Some(Micros(70)), estimated: false, reported: true });
+        assert_eq!(spending.cost(), Cost { micros: Some(Micros(70)), reported: true, ..Cost::default() });
         spending.add(&Request { report: report(10, None), complete: true, ..Request::default() });
         assert_eq!(spending.cost().micros, None);
         assert_eq!(spending.usage().input, 200);

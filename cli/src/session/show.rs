@@ -50,9 +50,11 @@ impl Shown {
             summary: &'a Summary,
             messages: Vec<&'a ShownMessage>,
             turns: &'a [ShownTurn],
+            faults: &'a [String],
         }
         let messages = self.conversation.messages.iter().chain(&self.conversation.queued).collect();
-        json(&Json { summary: &self.summary, messages, turns: &self.conversation.turns })
+        let Conversation { turns, faults, .. } = &self.conversation;
+        json(&Json { summary: &self.summary, messages, turns, faults })
     }
 
     fn transcript(&self) -> Transcript<'_> {

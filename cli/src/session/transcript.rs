@@ -33,6 +33,9 @@ impl Transcript<'_> {
         if let Some(reason) = &self.conversation.reason {
             text.push_str(&format!("{}\n", plain(&self.reason(reason))));
         }
+        for fault in &self.conversation.faults {
+            text.push_str(&format!("! {}\n", one_line(fault)));
+        }
         for message in &self.conversation.messages {
             text.push_str(&self.message(message));
         }

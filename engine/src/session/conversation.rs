@@ -101,6 +101,10 @@ pub struct Conversation {
     pub reason: Option<Reason>,
     /// Sums over all runs, shown or not (rule 18).
     pub totals: Totals,
+    /// What of the document can't be read, or is a newer version's, in words for people: that much may be missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "ts", ts(optional, as = "Option<_>"))]
+    pub faults: Vec<String>,
     /// The title that a worker gave, if one counts (rule 16). A person's own goes before it.
     #[serde(skip)]
     pub auto_title: Option<String>,

@@ -167,7 +167,12 @@ fn inherited(run: &Run, turn: &ShownTurn, is_here: &impl Fn(&str) -> bool) -> Ru
         state: RunState::Completed,
         started_at: turn.started_at,
         usage: turn.usage,
-        cost: Cost { micros: turn.cost_micros, estimated: turn.estimated, reported: run.cost.reported },
+        cost: Cost {
+            micros: turn.cost_micros,
+            estimated: turn.estimated,
+            reported: run.cost.reported,
+            unreadable: false,
+        },
         error: None,
         ..run.clone()
     }

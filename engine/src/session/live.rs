@@ -331,8 +331,11 @@ impl Live {
         if stale.head {
             let root = tree::root_without(document, &CONTAINERS);
             let old = std::mem::take(&mut self.session);
-            let Session { messages, runs, requests, faults, .. } = old;
-            self.session = Session { messages, runs, requests, faults, ..read::head(Slot::root(&root)) };
+            let Session { messages, runs, requests, faults: known, .. } = old;
+            let head = read::head(Slot::root(&root));
+            faults |= head.faults != self.faults.head;
+            self.faults.head = head.faults.clone();
+            self.session = Session { messages, runs, requests, faults: known, ..head };
         }
         if faults {
             self.session.faults = self.faults.words();

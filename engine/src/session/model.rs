@@ -362,6 +362,16 @@ pub struct Cost {
     pub estimated: bool,
     /// What the provider says it cost.
     pub reported: bool,
+    /// Something of usage or cost stands there and can't be read: without `micros` the cost is unknown, whatever the
+    /// tokens say.
+    pub unreadable: bool,
+}
+
+impl Cost {
+    /// Whether this is all that is known, and more may be owed. A run that used nothing owes nothing.
+    pub fn is_unknown(&self, usage: &Usage) -> bool {
+        self.micros.is_none() && (self.unreadable || usage.total() > 0)
+    }
 }
 
 /// Why a run failed.

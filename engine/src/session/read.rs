@@ -13,6 +13,8 @@ use super::rules::{Rule, off};
 use super::tree::{self, Slot};
 use crate::ids::{Epoch, Micros};
 
+/// The version of the shapes that this engine writes, and the newest that it knows.
+pub const SCHEMA: i64 = 1;
 /// A document of nothing but faults need not name them all.
 const MAX_FAULTS: usize = 100;
 
@@ -29,11 +31,19 @@ pub(crate) fn whole(tree: &tree::Node) -> (Session, FaultsByPlace) {
     session.messages = messages(root.field("messages"), &mut faults);
     session.runs = runs(root.field("runs"), &mut faults);
     session.requests = requests(root.field("requests"), &mut faults);
+    faults.head = std::mem::take(&mut session.faults);
+    for (key, kind) in [("messages", "list"), ("runs", "map"), ("requests", "map")] {
+        let container = root.field(key);
+        let fits = if kind == "list" { container.is_list() } else { container.is_map() };
+        if container.stands() && !fits {
+            faults.head.push(format!("{key} is not a {kind}"));
+        }
+    }
     session.faults = faults.words();
     (session, faults)
 }
 
-/// Everything but messages, runs and requests.
+/// Everything but messages, runs and requests; its faults are those of what it reads.
 pub(crate) fn head(root: Slot<'_>) -> Session {
     let names = root.field("names");
     let mut auto_names: Vec<_> = names.field("auto").each().filter_map(auto_name).collect();
@@ -52,13 +62,56 @@ pub(crate) fn head(root: Slot<'_>) -> Session {
         origin: origin(root.field("origin")),
         spend_limit: root.field("spendLimit").count().map(Micros),
         maker: root.maker(),
+        faults: head_faults(root),
         ..Session::default()
     }
+}
+
+/// What of the root is of the wrong type, and whether it is a newer version's.
+fn head_faults(root: Slot<'_>) -> Vec<String> {
+    let mut faults = Vec::new();
+    match root.field("schema").int() {
+        Some(schema) if schema > SCHEMA => {
+            faults.push(format!("written by a newer version (schema {schema}): some of it may not be shown"));
+        }
+        Some(schema) if schema > 0 => {}
+        _ => faults.push("schema is missing, or no number".to_owned()),
+    }
+    if root.field("kind").text() != Some("session") {
+        faults.push("kind does not say that it is a session".to_owned());
+    }
+    let strange = |slot: Slot<'_>, readable: bool| slot.stands() && !readable;
+    for key in ["agent", "position", "createdBy"] {
+        if strange(root.field(key), root.field(key).text().is_some()) {
+            faults.push(format!("{key} is not a string"));
+        }
+    }
+    for key in ["createdAt", "archivedAt", "deletedAt", "spendLimit"] {
+        if strange(root.field(key), root.field(key).count().is_some()) {
+            faults.push(format!("{key} is not a whole number from 0"));
+        }
+    }
+    let names = root.field("names");
+    if strange(names, names.is_map()) {
+        faults.push("names is not a map".to_owned());
+    }
+    if strange(names.field("user"), names.field("user").text().is_some()) {
+        faults.push("names.user is not a string".to_owned());
+    }
+    if strange(names.field("auto"), names.field("auto").field("title").text().is_some()) {
+        faults.push("names.auto is not a title".to_owned());
+    }
+    if strange(root.field("origin"), origin(root.field("origin")).is_some()) {
+        faults.push("origin is not understood".to_owned());
+    }
+    faults
 }
 
 /// What could not be read, in words, by where it stands, so that a part of a document can be read again by itself.
 #[derive(Debug, Default)]
 pub(crate) struct FaultsByPlace {
+    /// Outside of messages, runs and requests.
+    pub head: Vec<String>,
     /// By the element's index in the list.
     pub messages: BTreeMap<usize, Vec<String>>,
     /// By key.
@@ -73,7 +126,7 @@ impl FaultsByPlace {
     /// All of them, in the document's order.
     pub(crate) fn words(&self) -> Vec<String> {
         let all = self.messages.values().chain(self.runs.values()).chain(self.requests.values());
-        all.flatten().take(MAX_FAULTS).cloned().collect()
+        self.head.iter().chain(all.flatten()).take(MAX_FAULTS).cloned().collect()
     }
 
     /// Replaces those of one place. Whether they have changed.
@@ -330,6 +383,16 @@ fn run(turn: &str, epoch: Epoch, slot: Slot<'_>, faults: &mut Faults) -> Run {
     let usage = slot.field("usage");
     let count = |field: &str| usage.field(field).count().unwrap_or_default();
     let cost = slot.field("cost");
+    let strange = |slot: Slot<'_>| slot.stands() && slot.count().is_none();
+    let counts = ["input", "output", "reasoning", "cacheRead", "cacheWrite", "cacheWriteLong"];
+    let uncounted = usage.stands() && (!usage.is_map() || counts.iter().any(|key| strange(usage.field(key))));
+    if uncounted {
+        faults.note(|| format!("runs[\"{turn}/{}\"].usage can't be read whole", epoch.0));
+    }
+    let unpriced = cost.stands() && (!cost.is_map() || strange(cost.field("micros")));
+    if unpriced {
+        faults.note(|| format!("runs[\"{turn}/{}\"].cost can't be read", epoch.0));
+    }
     Run {
         turn: turn.to_owned(),
         epoch,
@@ -358,6 +421,7 @@ fn run(turn: &str, epoch: Epoch, slot: Slot<'_>, faults: &mut Faults) -> Run {
             micros: cost.field("micros").count().map(Micros),
             estimated: cost.field("estimated").bool().unwrap_or_default(),
             reported: cost.field("reported").bool().unwrap_or_default(),
+            unreadable: uncounted || unpriced,
         },
         stop_reason: slot.field("stopReason").word(),
         error,

@@ -157,6 +157,7 @@ pub(crate) fn update(
     set(&mut conversation.stops, outline.stops.clone(), head);
     set(&mut conversation.status, status, head);
     set(&mut conversation.reason, reason, head);
+    set(&mut conversation.faults, outline.session.faults.clone(), head);
     set(&mut conversation.totals, totals, head);
     set(&mut conversation.auto_title, title.map(|name| name.title.clone()), head);
     set(&mut conversation.decisions, outline.decisions.clone(), head);
@@ -363,8 +364,7 @@ impl Sum {
                 self.micros = self.micros.saturating_add(micros);
                 self.known = true;
             }
-            // A run that used nothing owes nothing.
-            None => self.incomplete |= run.usage.total() > 0,
+            None => self.incomplete |= run.cost.is_unknown(&run.usage),
         }
         self.estimated |= run.cost.estimated;
         if let Some(started) = run.started_at {

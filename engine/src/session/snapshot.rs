@@ -61,6 +61,7 @@ impl Snapshot {
                 status: conversation.status,
                 reason: conversation.reason.clone(),
                 totals: conversation.totals,
+                faults: conversation.faults.clone(),
                 ..Conversation::default()
             },
             decisions: conversation.decisions.clone(),

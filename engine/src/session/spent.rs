@@ -86,8 +86,7 @@ fn sum(session: &Session, runs: &[&Run], actions: &BTreeMap<&str, &str>, precisi
         sum.usage += run.usage;
         match run.cost.micros {
             Some(Micros(micros)) => sum.cost_micros.0 = sum.cost_micros.0.saturating_add(micros),
-            // A run that used nothing owes nothing.
-            None => sum.incomplete |= run.usage.total() > 0,
+            None => sum.incomplete |= run.cost.is_unknown(&run.usage),
         }
         sum.estimated |= run.cost.estimated;
     }

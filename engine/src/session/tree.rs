@@ -385,6 +385,16 @@ impl<'a> Slot<'a> {
         self.nodes().map(|node| Slot(Values::One(node)))
     }
 
+    /// Whether anything stands here: a null doesn't, nor what this version can't tell from one.
+    pub(crate) fn stands(self) -> bool {
+        self.last().is_some_and(|node| !matches!(node.value, Value::Other))
+    }
+
+    /// Whether a list is among the values.
+    pub(crate) fn is_list(self) -> bool {
+        self.nodes().any(|node| matches!(node.value, Value::List(_)))
+    }
+
     /// Whether a map is among the values.
     pub(crate) fn is_map(self) -> bool {
         self.nodes().any(|node| matches!(node.value, Value::Map(_)))

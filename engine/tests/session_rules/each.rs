@@ -58,7 +58,7 @@ fn run(turn: &str, epoch: u64, answers: &[&str]) -> Run {
         started_at: None,
         ended_at: None,
         usage: Usage { output: 5, ..Usage::default() },
-        cost: Cost { micros: Some(Micros(70)), estimated: false, reported: false },
+        cost: Cost { micros: Some(Micros(70)), ..Cost::default() },
         stop_reason: None,
         error: None,
         by: Vec::new(),

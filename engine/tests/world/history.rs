@@ -312,7 +312,7 @@ impl History {
             .collect();
         let Some(turn) = self.pick(&asked) else { return };
         let epoch = Epoch(invariants::last_epoch(&self.world).0 + 1_000_000);
-        let cost = Cost { micros: Some(Micros(1_000_000)), estimated: false, reported: false };
+        let cost = Cost { micros: Some(Micros(1_000_000)), ..Cost::default() };
         let run = Run {
             turn: turn.clone(),
             epoch,

@@ -199,7 +199,7 @@ impl World {
     /// `None`: at an unknown price.
     pub fn spend_maybe(&mut self, who: Who, claim: &Claim, tokens: u64, micros: Option<u64>) {
         let usage = Usage { output: tokens, ..Usage::default() };
-        let cost = Cost { micros: micros.map(Micros), estimated: false, reported: false };
+        let cost = Cost { micros: micros.map(Micros), ..Cost::default() };
         transact(&mut self.replicas[who], |tx| write::set_usage(tx, &claim.run.key(), &usage, &cost)).unwrap();
         self.ledger.record(who, Act::Spent { run: claim.run.key(), tokens, micros });
     }

@@ -142,7 +142,7 @@ impl Author {
         }
         let output: usize = parts.iter().sum();
         let usage = Usage { input: 1_200, output: output as u64, cache_read: 20_000, ..Usage::default() };
-        let cost = Cost { micros: Some(Micros(12_345)), estimated: false, reported: false };
+        let cost = Cost { micros: Some(Micros(12_345)), ..Cost::default() };
         let end = Timestamp(NOW.0 + 9_000);
         changes.push(
             self.worker(|tx| {
@@ -165,7 +165,7 @@ impl Author {
             let words: Vec<String> = parts.iter().map(|&tokens| self.words(tokens)).collect();
             let output: usize = parts.iter().sum();
             let usage = Usage { input: 1_200, output: output as u64, cache_read: 20_000, ..Usage::default() };
-            let cost = Cost { micros: Some(Micros(12_345)), estimated: false, reported: false };
+            let cost = Cost { micros: Some(Micros(12_345)), ..Cost::default() };
             self.worker(|tx| {
                 write::begin_run(tx, &run)?;
                 let id = write::begin_message(tx, &run, "5Qm2vKTrbLcXyq8WnJd3Az", NOW)?;

@@ -139,7 +139,9 @@ export type Conversation = {
   /** Of a paused or failed status: in words, by whom, or what waits. */
   reason: Reason | null,
   /** Sums over all runs, shown or not (rule 18). */
-  totals: Totals, };
+  totals: Totals,
+  /** What of the document can't be read, or is a newer version's, in words for people: that much may be missing. */
+  faults?: Array<string>, };
 
 /** A message as shown. */
 export type ShownMessage = {

@@ -41,11 +41,17 @@ pub(super) fn text_or_none(text: &str) -> Result<Option<&str>, CommandError> {
     }
 }
 
+/// A name that can be told from others where it is shown: no line breaks, nothing that turns the direction of what
+/// follows, and something to be seen. Joiners within it are letters of their scripts.
 pub(crate) fn name(name: &str) -> Result<&str, CommandError> {
     let name = name.trim();
+    let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    let turns = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let unseen = |c: char| matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2060}'..='\u{2064}' | '\u{feff}');
     if name.is_empty() {
         Err(CommandError::Empty)
-    } else if name.chars().count() > MAX_NAME || name.chars().any(char::is_control) {
+    } else if name.chars().count() > MAX_NAME || name.chars().any(|c| breaks(c) || turns(c)) || name.chars().all(unseen)
+    {
         Err(CommandError::BadName)
     } else {
         Ok(name)

@@ -159,7 +159,7 @@ pub enum CommandError {
     #[error("there is nothing in it: write at least one character")]
     Empty,
     /// A name that is too long or has control characters.
-    #[error("a name has 1 to 200 characters and no line breaks or control characters")]
+    #[error("a name has 1 to 200 characters, some of them visible, and no line breaks or control characters")]
     BadName,
     /// A text above 1 MiB.
     #[error("the message is too long: at most 1 MiB")]

@@ -7,10 +7,10 @@ use super::{Attachment, Given};
 use crate::ids::random_id;
 use crate::session::fields::Fields;
 use crate::session::model::{Origin, PartKind};
+use crate::session::read::SCHEMA;
 use crate::session::write::{container, part_value, put_word};
 
 /// Version of the shapes that are written.
-const SCHEMA: i64 = 1;
 
 /// What a message says, and what it stands for.
 #[derive(Clone, Copy, Debug, Default)]
