@@ -6,6 +6,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use automerge::AutomergeError;
+use automerge::transaction::Transaction;
 use skein_engine::device::DeviceError;
 use skein_engine::ids::{DocumentId, Timestamp, random_id};
 use skein_engine::session::model::{CallState, Part, PartKind, ProviderData, Run, ToolCall};
@@ -41,6 +43,19 @@ struct Growing {
     text: String,
     committed: usize,
     sent: usize,
+}
+
+/// See [`Page::take_rest`].
+pub struct Rest {
+    message: String,
+    chunks: Vec<(u64, String)>,
+}
+
+impl Rest {
+    /// Adds it to a change.
+    pub fn write(&self, tx: &mut Transaction<'_>) -> Result<(), AutomergeError> {
+        self.chunks.iter().try_for_each(|(part, chunk)| write::push_chunk(tx, &self.message, *part, chunk))
+    }
 }
 
 /// A call on the page.
@@ -101,8 +116,8 @@ impl<'a> Page<'a> {
         Ok(())
     }
 
-    /// The open part is complete, with what must go back with it. With data and no open part, a part of its own without
-    /// text.
+    /// The open part is complete, with what must go back with it: what is left of its text is committed with the next
+    /// change, at the latest by [`Page::checkpoint`]. With data and no open part, a part of its own without text.
     pub fn end_part(&mut self, data: Option<&str>) -> Result<(), DeviceError> {
         let Some(index) = self.open.take() else {
             if let Some(data) = data {
@@ -111,15 +126,32 @@ impl<'a> Page<'a> {
             return Ok(());
         };
         self.flush();
-        let (message, kind) = (self.message.clone().unwrap_or_default(), self.kind);
-        let rest = self.growing.remove(&index).map(|growing| growing.text[growing.committed..].to_owned());
+        // The rest of its text goes with whatever is written next: a change of its own is a hundred bytes more.
+        let Some(data) = data else { return Ok(()) };
+        let (rest, kind) = (self.take_rest(), self.kind);
         self.link.write(self.session, |tx| {
-            write::push_chunk(tx, &message, index, rest.as_deref().unwrap_or_default())?;
-            match data {
-                Some(data) => write::set_provider(tx, &message, index, kind, data),
-                None => Ok(()),
-            }
+            rest.write(tx)?;
+            write::set_provider(tx, &rest.message, index, kind, data)
         })
+    }
+
+    /// Commits what is left of parts that have ended: whoever reads the document next reads all of it.
+    pub fn commit(&mut self) -> Result<(), DeviceError> {
+        let rest = self.take_rest();
+        if rest.chunks.is_empty() { Ok(()) } else { self.link.write(self.session, |tx| rest.write(tx)) }
+    }
+
+    /// What is left of the text of parts that have ended, for the next change to hold.
+    pub fn take_rest(&mut self) -> Rest {
+        let mut chunks = Vec::new();
+        self.growing.retain(|index, growing| {
+            let grows = growing.kind == TailKind::Input || Some(*index) == self.open;
+            if !grows && growing.committed < growing.text.len() {
+                chunks.push((*index, growing.text.split_off(growing.committed)));
+            }
+            grows
+        });
+        Rest { message: self.message.clone().unwrap_or_default(), chunks }
     }
 
     /// A provider's own block.
@@ -261,9 +293,11 @@ impl<'a> Page<'a> {
     }
 
     fn push(&mut self, part: Part) -> Result<u64, DeviceError> {
+        let rest = self.take_rest();
         let (run, author, begun) = (&self.run, &self.author, self.message.clone());
         let now = self.link.read(|_, now| now);
         let (message, index) = self.link.write(self.session, |tx| {
+            rest.write(tx)?;
             let message = match begun {
                 Some(message) => message,
                 None => write::begin_message(tx, run, author, now)?,

@@ -285,6 +285,7 @@ impl Turn<'_> {
     fn close(&mut self, draft: &mut Draft) -> Result<(), DeviceError> {
         self.say_held(draft)?;
         self.page.end_part(None)?;
+        self.page.commit()?;
         draft
             .calls
             .values()

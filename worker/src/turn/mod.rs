@@ -181,7 +181,9 @@ impl Turn<'_> {
         };
         self.page.end_part(None)?;
         let (key, usage, cost, at) = (self.run.key(), self.spending.usage(), self.spending.cost(), now(self.link));
+        let rest = self.page.take_rest();
         self.link.write(self.session, |tx| {
+            rest.write(tx)?;
             write::set_usage(tx, &key, &usage, &cost)?;
             match state {
                 Some(state) => write::end_run(tx, &key, state, reason, error.as_ref(), at),
