@@ -7,11 +7,12 @@
 //! Invariant: [`Live::session`] is what [`super::read::session`] gives for the same document. Whatever can't be followed
 //! (conflicting containers, deleted elements, changes that were not told) is read anew from the beginning.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 
 use automerge::legacy::{Key, ObjectId, OpType};
 use automerge::{Automerge, Change, ObjId, ObjType, Prop, ReadDoc};
 
+use super::hash::{HashMap, HashSet};
 use super::model::{Run, Session};
 use super::read::{self, Faults, FaultsByPlace};
 use super::tree::{self, Slot};
@@ -162,7 +163,7 @@ impl Live {
         }
         let Some(writes) = &mut self.writes else { return };
         let change = change.decode();
-        let mut made = HashSet::new();
+        let mut made = HashSet::default();
         for (counter, operation) in (change.start_op.get()..).zip(&change.operations) {
             let object = match &operation.obj {
                 ObjectId::Root => ObjId::Root,
@@ -240,7 +241,7 @@ impl Live {
     fn stale(&self, document: &Automerge, writes: &[Write]) -> Result<Stale, Lost> {
         let places = self.places.as_ref().ok_or(Lost)?;
         let mut stale = Stale::default();
-        let mut seen = HashSet::new();
+        let mut seen = HashSet::default();
         for Write { object, key, inserted } in writes {
             let object = Some(object);
             match key {

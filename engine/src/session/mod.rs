@@ -18,6 +18,8 @@ pub mod conversation;
 pub mod derived;
 pub mod duplicate;
 mod fields;
+mod hash;
+pub mod list;
 mod live;
 pub mod model;
 mod outline;

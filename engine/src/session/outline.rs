@@ -4,9 +4,10 @@
 //! Invariant: built in time linear in the document's size; the same for every replica that holds the same changes, the
 //! same leases and the same writers.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::conversation::{Decision, Leases, Writers};
+use super::hash::{HashMap, HashSet};
 use super::model::{Message, Request, RequestKind, Role, Run, RunState, Session};
 use super::rules::{Rule, off};
 use super::text::{self, Calls, Segment};
@@ -44,11 +45,11 @@ pub(crate) struct Outline<'a> {
     /// What is known of leases.
     pub leases: &'a Leases,
     runs: Vec<Standing<'a>>,
-    by_claim: HashMap<(&'a str, Epoch), usize>,
     /// Runs of a turn, by epoch.
     by_turn: HashMap<&'a str, Vec<usize>>,
     by_id: HashMap<&'a str, usize>,
-    visible: HashSet<&'a str>,
+    /// By message, whether it is a person's, with parts, and not hidden.
+    visible: Vec<bool>,
     /// Shown runs by place.
     pub shown: Vec<usize>,
     /// The shown run with the highest epoch.
@@ -69,15 +70,15 @@ pub(crate) struct Outline<'a> {
 impl<'a> Outline<'a> {
     /// Reads a session.
     pub(crate) fn new(session: &'a Session, leases: &'a Leases, writers: &'a Writers) -> Self {
-        let by_id = session.messages.iter().enumerate().map(|(index, m)| (m.id.as_str(), index)).collect();
+        let mut by_id = HashMap::with_capacity_and_hasher(session.messages.len(), Default::default());
+        by_id.extend(session.messages.iter().enumerate().map(|(index, m)| (m.id.as_str(), index)));
         let mut outline = Self {
             session,
             leases,
             runs: standing_runs(session, writers),
-            by_claim: HashMap::new(),
-            by_turn: HashMap::new(),
+            by_turn: HashMap::with_capacity_and_hasher(session.runs.len(), Default::default()),
+            visible: visible(session, &by_id, writers),
             by_id,
-            visible: visible(session, writers),
             shown: Vec::new(),
             front: None,
             queued: Vec::new(),
@@ -88,7 +89,6 @@ impl<'a> Outline<'a> {
             stops: Vec::new(),
         };
         for (index, standing) in outline.runs.iter().enumerate() {
-            outline.by_claim.insert((&standing.run.turn, standing.run.epoch), index);
             outline.by_turn.entry(&standing.run.turn).or_default().push(index);
         }
         outline.give_messages(writers);
@@ -118,26 +118,33 @@ impl<'a> Outline<'a> {
 
     /// Rules 2, 3 and the queue of rule 4.
     fn find_shown(&mut self) {
-        let mut current: HashMap<&str, usize> = HashMap::new();
+        let count = self.session.messages.len();
+        let mut current: Vec<Option<usize>> = vec![None; count];
         // Ascending by (epoch, key): the last to name a message is its current run.
         for (index, standing) in self.runs.iter().enumerate() {
-            for answered in &standing.run.answers {
-                if !off(Rule::CurrentRun) || !current.contains_key(answered.as_str()) {
-                    current.insert(answered, index);
+            for message in standing.run.answers.iter().filter_map(|id| self.message_index(id)) {
+                if !off(Rule::CurrentRun) || current[message].is_none() {
+                    current[message] = Some(index);
                 }
             }
         }
+        let visible = |id: &String| self.message_index(id).filter(|&message| self.visible[message]);
         let is_shown = |index: usize, run: &Run| {
-            run.answers.last().is_some_and(|last| self.visible.contains(last.as_str()) || off(Rule::LastAnswered))
-                && run.answers.iter().all(|answered| {
-                    let current = current.get(answered.as_str()) == Some(&index) || off(Rule::ShownRun);
-                    !self.visible.contains(answered.as_str()) || current
-                })
+            run.answers.last().is_some_and(|last| visible(last).is_some() || off(Rule::LastAnswered))
+                && run
+                    .answers
+                    .iter()
+                    .filter_map(visible)
+                    .all(|message| current[message] == Some(index) || off(Rule::ShownRun))
         };
         let mut shown: Vec<usize> =
             (0..self.runs.len()).filter(|&index| is_shown(index, self.runs[index].run)).collect();
-        let answered: HashSet<&str> =
-            shown.iter().flat_map(|&index| &self.runs[index].run.answers).map(String::as_str).collect();
+        let mut answered = vec![false; count];
+        for id in shown.iter().flat_map(|&index| &self.runs[index].run.answers) {
+            if let Some(message) = self.message_index(id) {
+                answered[message] = true;
+            }
+        }
         self.front = shown.last().copied();
         // Stable: of one place the lower (epoch, key) first.
         shown.sort_by_key(|&index| if off(Rule::Place) { Epoch(0) } else { self.runs[index].run.place });
@@ -145,12 +152,7 @@ impl<'a> Outline<'a> {
             self.front = shown.last().copied();
         }
         self.shown = shown;
-        self.queued = (0..self.session.messages.len())
-            .filter(|&index| {
-                let message = &self.session.messages[index];
-                self.visible.contains(message.id.as_str()) && !answered.contains(message.id.as_str())
-            })
-            .collect();
+        self.queued = (0..count).filter(|&index| self.visible[index] && !answered[index]).collect();
     }
 
     /// Rule 4's stops, and the decisions of rule 14.
@@ -254,7 +256,8 @@ impl<'a> Outline<'a> {
         if message.role != Role::Assistant {
             return None;
         }
-        self.by_claim.get(&(message.turn.as_deref()?, message.epoch?)).copied()
+        let claims = self.turn(message.turn.as_deref()?);
+        claims.iter().copied().find(|&run| Some(self.runs[run].run.epoch) == message.epoch)
     }
 
     /// Where a message is in the session.
@@ -264,7 +267,7 @@ impl<'a> Outline<'a> {
 
     /// A message of a person that is neither hidden nor empty.
     pub(crate) fn visible(&self, id: &str) -> Option<&'a Message> {
-        self.visible.get(id).and_then(|id| self.message_index(id)).map(|index| &self.session.messages[index])
+        self.message_index(id).filter(|&index| self.visible[index]).map(|index| &self.session.messages[index])
     }
 
     /// All runs of a turn, by epoch.
@@ -395,20 +398,24 @@ fn standing_runs<'a>(session: &'a Session, writers: &Writers) -> Vec<Standing<'a
     runs
 }
 
-/// Rule 1, and messages without parts.
-fn visible<'a>(session: &'a Session, writers: &Writers) -> HashSet<&'a str> {
-    let people = || session.messages.iter().filter(|m| m.role == Role::User && trust::message(m, writers));
-    let mut hidden: HashSet<&str> = HashSet::new();
+/// Rule 1, and messages without parts: by message, whether it is visible.
+fn visible(session: &Session, by_id: &HashMap<&str, usize>, writers: &Writers) -> Vec<bool> {
+    let all = &session.messages;
+    let mut visible: Vec<bool> = all.iter().map(|m| m.role == Role::User && trust::message(m, writers)).collect();
+    let people = || all.iter().zip(&visible).filter(|(_, is_a_persons)| **is_a_persons).map(|(message, _)| message);
+    let mut hidden = Vec::new();
     for message in people().filter(|_| !off(Rule::Hidden)) {
         if off(Rule::HiddenForEver) && people().any(|other| other.hides.contains(&message.id)) {
             continue;
         }
-        hidden.extend(message.hides.iter().filter(|id| **id != message.id).map(String::as_str));
+        let others = message.hides.iter().filter(|id| **id != message.id);
+        hidden.extend(others.filter_map(|id| by_id.get(id.as_str()).copied()));
     }
-    people()
-        .filter(|m| (!m.parts.is_empty() || off(Rule::WithoutParts)) && !hidden.contains(m.id.as_str()))
-        .map(|m| m.id.as_str())
-        .collect()
+    for (message, visible) in all.iter().zip(&mut visible) {
+        *visible &= !message.parts.is_empty() || off(Rule::WithoutParts);
+    }
+    hidden.into_iter().for_each(|index| visible[index] = false);
+    visible
 }
 
 fn asked<'a>(session: &'a Session, writers: &Writers) -> Asked<'a> {

@@ -1,6 +1,6 @@
 //! [`Outline`] → [`Conversation`]: what the runs that stand look like to people and prompts.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::conversation::{
     Content, Conversation, Difference, Reason, ShownCallState, ShownMessage, ShownPart, ShownTurn, Status, Totals,
@@ -90,7 +90,8 @@ pub(crate) fn update(
         if let Some(stamps) = stamps {
             versions(outline, index, text, stamps, &mut from);
         }
-        let facts = turn_facts(outline, index, turn_sums.get(run.turn.as_str()).copied().unwrap_or_default());
+        let sum = outline.turn(&run.turn).first().map(|&first| turn_sums[first]).unwrap_or_default();
+        let facts = turn_facts(outline, index, sum);
         let known = runs.get(n).filter(|_| stamps.is_some());
         let same_run = known.is_some_and(|known| known.epoch == run.epoch && known.turn == run.turn);
         let same = same_run && known.is_some_and(|known| known.from == from);
@@ -379,9 +380,10 @@ impl Sum {
     }
 }
 
-/// By turn, and of all (rule 18): every value of a conflicting key counts; inherited ones only in their turn.
-fn sums<'a>(outline: &Outline<'a>, writers: &Writers, now: Timestamp) -> (HashMap<&'a str, Sum>, Totals) {
-    let mut turns: HashMap<&str, Sum> = HashMap::new();
+/// By the first run of each turn, and of all (rule 18): every value of a conflicting key counts; inherited ones only in
+/// their turn.
+fn sums<'a>(outline: &Outline<'a>, writers: &Writers, now: Timestamp) -> (Vec<Sum>, Totals) {
+    let mut turns = vec![Sum::default(); outline.runs().count()];
     let mut all = Sum::default();
     let counted = |runs: &'a Vec<Run>| runs.iter().rev().take(if off(Rule::ConflictingMoney) { 1 } else { runs.len() });
     let shown = |run: &Run| outline.shown.iter().any(|&index| outline.run(index).key() == run.key());
@@ -393,7 +395,9 @@ fn sums<'a>(outline: &Outline<'a>, writers: &Writers, now: Timestamp) -> (HashMa
             continue;
         }
         let lives = run.state == RunState::Streaming && outline.leases.live == Some(run.epoch);
-        turns.entry(&run.turn).or_default().add(run, lives, now);
+        if let Some(&first) = outline.turn(&run.turn).first() {
+            turns[first].add(run, lives, now);
+        }
         if !run.inherited || off(Rule::InheritedMoney) {
             all.add(run, lives, now);
         }

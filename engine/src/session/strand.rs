@@ -1,8 +1,6 @@
 //! The shape of a session in at most 24 letters, newest last: `k` a person's message, `b` a tool call, `t` a turn
 //! without one, `x` a failure, `d` what waits for a person, `a` a change of agent.
 
-use std::collections::HashMap;
-
 use super::conversation::{Content, Conversation, Reason, ShownTurn, TurnState};
 use super::model::Role;
 
@@ -15,22 +13,21 @@ pub(crate) fn strand(conversation: &Conversation) -> String {
 }
 
 fn letters(conversation: &Conversation) -> Vec<u8> {
-    let mut turns: HashMap<&str, (usize, Vec<bool>)> = HashMap::new();
-    for message in &conversation.messages {
-        let Some(turn) = &message.turn else { continue };
-        let (asked, calls) = turns.entry(turn).or_default();
-        match message.role {
-            Role::User => *asked += 1,
-            Role::Assistant => calls.extend(message.parts.iter().filter_map(|part| match &part.content {
-                Content::ToolCall { id, .. } => Some(conversation.stops.contains(id)),
-                _ => None,
-            })),
-        }
-    }
+    let mut messages = conversation.messages.iter().peekable();
     let mut letters = Vec::new();
     let mut agent: Option<&String> = None;
     for turn in &conversation.turns {
-        let (asked, calls) = turns.remove(turn.id.as_str()).unwrap_or_default();
+        // Messages stand in the order of their turns.
+        let (mut asked, mut calls) = (0, Vec::new());
+        while let Some(message) = messages.next_if(|message| message.turn.as_ref() == Some(&turn.id)) {
+            match message.role {
+                Role::User => asked += 1,
+                Role::Assistant => calls.extend(message.parts.iter().filter_map(|part| match &part.content {
+                    Content::ToolCall { id, .. } => Some(conversation.stops.contains(id)),
+                    _ => None,
+                })),
+            }
+        }
         letters.extend(std::iter::repeat_n(b'k', asked));
         if agent.is_some() && turn.agent.is_some() && agent != turn.agent.as_ref() {
             letters.push(b'a');

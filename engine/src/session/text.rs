@@ -1,10 +1,9 @@
 //! What a run says (rule 5): its predecessor's text up to where it goes on, then its own messages; and the calls in that
 //! text, each folded into one (rule 14).
 
-use std::collections::HashMap;
-
 use sha2::{Digest, Sha256};
 
+use super::hash::HashMap;
 use super::model::{CallState, Continues, Message, PartKind, ToolCall};
 use super::outline::Outline;
 use super::rules::{Rule, off};

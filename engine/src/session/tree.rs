@@ -5,11 +5,12 @@
 //! Invariant: any document gives a tree; its depth is bounded, whatever was nested.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use automerge::iter::{DocItem, DocObjItem};
 use automerge::{Automerge, ObjId, ObjType, ReadDoc, ScalarValueRef, ValueRef};
 
+use super::hash::HashMap;
 use crate::ids::{ActorId, Timestamp};
 
 /// Deeper containers are read as [`Value::Other`]; our own shapes have at most six levels.
