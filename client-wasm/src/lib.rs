@@ -7,6 +7,8 @@
 //! Invariant: it never touches the DOM, and what it gives out are plain rows: no page ever holds a document.
 
 pub mod account;
+#[cfg(feature = "bench")]
+pub mod bench;
 pub mod browser;
 pub mod database;
 pub mod link;

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::stamp::unless_fresh;
@@ -79,36 +79,50 @@ pub fn npm_packages(title: &str, directory: &str) -> Outcome<bool> {
 
 /// Compiles `client-wasm`, writes the JavaScript beside it, and makes it small.
 fn wasm_module() -> Outcome {
+    make_module(&[], &root().join("web/src/engine/pkg"))
+}
+
+/// The module with the figures of the session model in it, built as the one that ships, in a folder of its own: that
+/// folder.
+pub fn bench_module() -> Outcome<PathBuf> {
+    let folder = target().join("xtask/bench-module");
+    web_packages()?;
+    unless_fresh(
+        "wasm module with the benchmark",
+        &["Cargo.toml", "engine/Cargo.toml", "engine/src", "client-wasm", "tests/model", "xtask/bindgen", "xtask/src"],
+        &folder.join(format!("{MODULE}_bg.wasm")),
+        // The other's target folder, for what both are made of; what is linked last isn't read from there again.
+        || make_module(&["--features", "bench"], &folder),
+    )?;
+    Ok(folder)
+}
+
+fn make_module(options: &[&str], folder: &Path) -> Outcome {
     let toolchain = Toolchain::find()?;
     check_bindgen_versions()?;
     step("compiling client-wasm", || {
-        run(toolchain.cargo("client-wasm").args([
-            "build",
-            "--locked",
-            "--release",
-            "--target",
-            WASM,
-            "--target-dir",
-            "target",
-        ]))
+        run(toolchain
+            .cargo("client-wasm")
+            .args(["build", "--locked", "--release", "--target", WASM, "--target-dir", "target"])
+            .args(options))
     })?;
     step("compiling and running wasm-bindgen", || {
-        let compiled = root().join("client-wasm/target").join(WASM).join("release").join(format!("{MODULE}.wasm"));
+        let compiled = root().join("client-wasm/target").join(WASM).join("release");
         run(cargo()
             .current_dir(root().join("xtask/bindgen"))
             .args(["run", "--quiet", "--locked", "--target-dir", "target", "--"])
-            .args([compiled, root().join("web/src/engine/pkg"), PathBuf::from(MODULE)]))
+            .args([compiled.join(format!("{MODULE}.wasm")), folder.to_owned(), PathBuf::from(MODULE)]))
     })?;
     step("wasm-opt -Oz", || {
-        let small = module().with_extension("small");
+        let module = folder.join(format!("{MODULE}_bg.wasm"));
+        let small = module.with_extension("small");
         run(command("node_modules/.bin/wasm-opt", "web")
             .arg("-Oz")
             .args(FEATURES.map(|feature| format!("--enable-{feature}")))
-            .arg(module())
+            .arg(&module)
             .arg("-o")
             .arg(&small))?;
-        fs::rename(&small, module())
-            .map_err(|error| Failure(format!("{} can't be written: {error}", module().display())))
+        fs::rename(&small, &module).map_err(|error| Failure(format!("{} can't be written: {error}", module.display())))
     })
 }
 

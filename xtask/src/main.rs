@@ -28,6 +28,7 @@ cargo xtask run [--data DIR] [--listen ADDR:PORT]   build what is missing, then 
 cargo xtask build                                   the wasm module, the web client, the binary (release)
 cargo xtask test [--full]                           everything that CI runs; --full adds what takes longer
 cargo xtask bench smoke [--json FILE]               print the figures of the walking skeleton
+cargo xtask bench model [--json FILE]               print those of the session model, natively and in a browser
 cargo xtask soak [--seeds N | --minutes M] [--from SEED]   more random histories than CI tells (20,000)
 cargo xtask soak --mutants                          which tests notice each rule that is off";
 

@@ -1,12 +1,12 @@
 //! The sessions that are measured, written as a worker writes them.
 
-use automerge::transaction::Transaction;
-use automerge::{ActorId, Automerge, AutomergeError, Change};
-use skein_engine::ids::{Epoch, Micros, Timestamp, random_actor};
-use skein_engine::session::command::{self, Draft, Given, NewSession};
-use skein_engine::session::conversation::{Leases, MemberRole, Writer, WriterKind, Writers};
+use automerge::transaction::{Transactable, Transaction};
+use automerge::{ActorId, Automerge, AutomergeError, Change, ObjType, ROOT, ReadDoc, ScalarValue};
+use skein_engine::ids::{Epoch, Micros, Timestamp, random_actor, random_id};
+use skein_engine::session::command::{self, Given, NewSession};
+use skein_engine::session::conversation::{MemberRole, Writer, WriterKind, Writers};
 use skein_engine::session::model::{Cost, Part, PartKind, Run, RunState, Usage};
-use skein_engine::session::{Command, conversation, read, write};
+use skein_engine::session::write;
 
 use crate::prose::{Dice, prose};
 
@@ -45,24 +45,21 @@ impl Author {
         &mut self,
         actor: ActorId,
         write: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
-    ) -> (T, Change) {
+    ) -> T {
         self.document.set_actor(actor);
         let mut tx = self.document.transaction();
         let value = write(&mut tx).expect("a session of our own making takes it");
         tx.commit();
-        (value, self.document.get_last_local_change().expect("a change was just made"))
+        value
     }
 
     /// A change by the person.
-    pub fn person<T, E: std::fmt::Debug>(
-        &mut self,
-        write: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
-    ) -> (T, Change) {
+    pub fn person<T, E: std::fmt::Debug>(&mut self, write: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>) -> T {
         self.act(self.person.clone(), write)
     }
 
     /// A change by the worker.
-    pub fn worker<T>(&mut self, write: impl FnOnce(&mut Transaction<'_>) -> Result<T, AutomergeError>) -> (T, Change) {
+    pub fn worker<T>(&mut self, write: impl FnOnce(&mut Transaction<'_>) -> Result<T, AutomergeError>) -> T {
         self.act(self.worker.clone(), write)
     }
 
@@ -71,14 +68,17 @@ impl Author {
         prose(&mut self.dice, tokens)
     }
 
-    /// A person's message of so many tokens: its id, and the change. Costs what a command costs: use it for few.
-    pub fn ask(&mut self, tokens: usize) -> (String, Change) {
-        let session = read::session(&self.document);
-        let seen = conversation(&session, &Leases::default(), &self.writers, NOW);
+    /// A person's message of so many tokens: its id.
+    pub fn question(&mut self, tokens: usize) -> String {
+        let id = random_id();
         let text = self.words(tokens);
-        let send = Command::Send(Draft { text, ..Draft::default() });
-        let (done, change) = self.person(|tx| command::apply(tx, &session, &seen, &send, &given()));
-        (done.id.unwrap_or_default(), change)
+        self.person(|tx| message(tx, &id, &text));
+        id
+    }
+
+    /// The change that was made last.
+    pub fn last_change(&self) -> Change {
+        self.document.get_last_local_change().expect("a session begins with a change")
     }
 
     /// The run that answers a message.
@@ -112,9 +112,12 @@ impl Author {
     /// `checkpoints` fall (in tokens from the turn's beginning).
     pub fn answer(&mut self, question: &str, parts: &[usize], checkpoints: &[usize]) -> Vec<Change> {
         let run = self.run(question);
-        let mut changes = vec![self.worker(|tx| write::begin_run(tx, &run)).1];
+        self.worker(|tx| write::begin_run(tx, &run));
+        let mut changes = vec![self.last_change()];
         let mut message: Option<String> = None;
         let mut from = 0;
+        // What is left of a part goes with the beginning of the next.
+        let mut rest: Option<(u64, String)> = None;
         for (n, &tokens) in parts.iter().enumerate() {
             let text = self.words(tokens);
             // The part begins with what has come by then: a token or two.
@@ -125,17 +128,26 @@ impl Author {
             let first = text[..cuts[0]].to_owned();
             let kind = if n == 0 { PartKind::Thinking(first) } else { PartKind::Text(first) };
             let part = Part { kind, provider: None };
-            let ((id, index), change) = self.worker(|tx| {
+            let (id, index) = self.worker(|tx| {
                 let id = match &message {
                     Some(id) => id.clone(),
                     None => write::begin_message(tx, &run, "5Qm2vKTrbLcXyq8WnJd3Az", NOW)?,
                 };
+                if let Some((part, text)) = &rest {
+                    write::push_chunk(tx, &id, *part, text)?;
+                }
                 let index = write::push_part(tx, &id, &part)?;
                 Ok((id, index))
             });
-            changes.push(change);
+            changes.push(self.last_change());
+            if n + 1 < parts.len() {
+                let last = cuts.pop().unwrap_or_default();
+                let from = cuts.last().copied().unwrap_or_default();
+                rest = Some((index, text[from..last].to_owned()));
+            }
             for pair in cuts.windows(2) {
-                changes.push(self.worker(|tx| write::push_chunk(tx, &id, index, &text[pair[0]..pair[1]])).1);
+                self.worker(|tx| write::push_chunk(tx, &id, index, &text[pair[0]..pair[1]]));
+                changes.push(self.last_change());
             }
             message = Some(id);
             from += tokens;
@@ -144,13 +156,11 @@ impl Author {
         let usage = Usage { input: 1_200, output: output as u64, cache_read: 20_000, ..Usage::default() };
         let cost = Cost { micros: Some(Micros(12_345)), ..Cost::default() };
         let end = Timestamp(NOW.0 + 9_000);
-        changes.push(
-            self.worker(|tx| {
-                write::set_usage(tx, &run.key(), &usage, &cost)?;
-                write::end_run(tx, &run.key(), RunState::Completed, "end", None, end)
-            })
-            .1,
-        );
+        self.worker(|tx| {
+            write::set_usage(tx, &run.key(), &usage, &cost)?;
+            write::end_run(tx, &run.key(), RunState::Completed, "end", None, end)
+        });
+        changes.push(self.last_change());
         changes
     }
 
@@ -158,9 +168,7 @@ impl Author {
     /// that writing it checkpoint by checkpoint takes.
     pub fn turns(&mut self, turns: usize, parts: &[usize]) {
         for _ in 0..turns {
-            let question = skein_engine::ids::random_id();
-            let text = self.words(20);
-            self.person(|tx| command_message(tx, &question, &text));
+            let question = self.question(20);
             let run = self.run(&question);
             let words: Vec<String> = parts.iter().map(|&tokens| self.words(tokens)).collect();
             let output: usize = parts.iter().sum();
@@ -181,10 +189,8 @@ impl Author {
     }
 }
 
-/// As [`Command::Send`] writes it.
-fn command_message(tx: &mut Transaction<'_>, id: &str, text: &str) -> Result<(), AutomergeError> {
-    use automerge::transaction::Transactable;
-    use automerge::{ObjType, ROOT, ReadDoc, ScalarValue};
+/// A message as a command writes it, which would read all of the session first.
+fn message(tx: &mut Transaction<'_>, id: &str, text: &str) -> Result<(), AutomergeError> {
     let word = |text: &str| ScalarValue::Str(text.into());
     let Some((_, messages)) = tx.get(ROOT, "messages")? else {
         return Err(AutomergeError::InvalidObjId("messages".into()));
