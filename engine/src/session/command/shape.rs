@@ -10,8 +10,6 @@ use crate::session::model::{Origin, PartKind};
 use crate::session::read::SCHEMA;
 use crate::session::write::{container, part_value, put_word};
 
-/// Version of the shapes that are written.
-
 /// What a message says, and what it stands for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Words<'a> {
