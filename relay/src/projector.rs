@@ -8,7 +8,7 @@
 //! `catch_unwind`: one that panics is set aside for good, one in whose building the process died three times as well.
 //! Changes that can't be applied leave its last summary standing.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,10 +17,11 @@ use std::time::Duration;
 
 use automerge::{Automerge, AutomergeError, Change};
 use bytes::Bytes;
+use skein_engine::blob::BlobId;
 use skein_engine::ids::{ActorId, ChangeHash, DocumentId, Epoch, Scope};
 use skein_engine::session::conversation::{Leases, Writer, Writers};
 use skein_engine::session::spent::{Spent, spent};
-use skein_engine::session::{Derived, Summary, read};
+use skein_engine::session::{Derived, Summary, blobs, read};
 use skein_engine::storage::{Record, Storage};
 use skein_engine::workspace::{create_profile, create_workspace};
 use tokio::sync::{mpsc, oneshot};
@@ -79,6 +80,8 @@ enum Input {
     Again(Key, u64),
     /// A deleted session is to be purged: what did it spend?
     Spent(Key, oneshot::Sender<Result<Estate, String>>),
+    /// Blobs are to be collected: which does it name?
+    Named(Key, oneshot::Sender<Result<BTreeSet<BlobId>, String>>),
     Stop,
 }
 
@@ -129,6 +132,13 @@ impl ProjectorHandle {
         let (answer, spent) = oneshot::channel();
         self.tell(Input::Spent(key, answer));
         spent.await.unwrap_or_else(|_| Err("the relay is stopping".to_owned()))
+    }
+
+    /// The blobs that a document names at its heads; in words why that can't be said.
+    pub async fn named(&self, key: Key) -> Result<BTreeSet<BlobId>, String> {
+        let (answer, named) = oneshot::channel();
+        self.tell(Input::Named(key, answer));
+        named.await.unwrap_or_else(|_| Err("the relay is stopping".to_owned()))
     }
 
     /// Ends the thread.
@@ -242,6 +252,11 @@ impl Projector {
                         next = inputs.try_recv().ok();
                         continue;
                     }
+                    Input::Named(key, answer) => {
+                        let _ = answer.send(self.named(&key));
+                        next = inputs.try_recv().ok();
+                        continue;
+                    }
                 };
                 let known = news.entry(key.clone()).or_insert_with(|| {
                     order.push(key);
@@ -335,6 +350,26 @@ impl Projector {
         })
     }
 
+    /// From what is durable by now, likewise. A document that lacks a change may name what it doesn't show.
+    fn named(&mut self, key: &Key) -> Result<BTreeSet<BlobId>, String> {
+        if self.is_set_aside(key) {
+            return Err("it is set aside".to_owned());
+        }
+        self.note.begin(key);
+        let named = catch_unwind(AssertUnwindSafe(|| {
+            let records = self.log.scan_whole(&key.0, key.1).map_err(|error| error.to_string())?;
+            let records = records.ok_or("changes of it are missing")?;
+            let mut document = Automerge::new();
+            document.apply_changes(changes(&records)?).map_err(|error| error.to_string())?;
+            Ok(blobs::named(&document))
+        }));
+        self.note.done();
+        named.unwrap_or_else(|_| {
+            self.set_aside(key, "reading it panicked");
+            Err("reading it panicked".to_owned())
+        })
+    }
+
     fn build(&self, key: &Key) -> Result<Built, String> {
         let records = self.runtime.block_on(self.log.scan(&key.0, key.1)).map_err(|error| error.to_string())?;
         let rows = self.ledger.writers(key).map_err(|error| error.to_string())?.into_iter().collect();
@@ -419,15 +454,19 @@ impl Projector {
 
 impl Built {
     fn apply(&mut self, records: &[Record]) -> Result<(), String> {
-        let mut changes = Vec::with_capacity(records.len());
-        for record in records {
-            self.bytes += record.bytes.len();
-            let change = Change::from_bytes(record.bytes.to_vec());
-            changes.push(change.map_err(|error| format!("change {}: {error}", record.hash))?);
-        }
+        self.bytes += records.iter().map(|record| record.bytes.len()).sum::<usize>();
+        let changes = changes(records)?;
         self.derived.changed(&changes);
         self.document.apply_changes(changes).map_err(|error| error.to_string())
     }
+}
+
+fn changes(records: &[Record]) -> Result<Vec<Change>, String> {
+    let change = |record: &Record| {
+        let change = Change::from_bytes(record.bytes.to_vec());
+        change.map_err(|error| format!("change {}: {error}", record.hash))
+    };
+    records.iter().map(change).collect()
 }
 
 /// The file that names the document being built, and how often the process died in it.

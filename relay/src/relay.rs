@@ -1,7 +1,7 @@
 //! A running relay: its parts, put together in the order in which they need each other, and taken apart in the reverse.
 //!
 //! Invariant: one relay at a time uses a data folder. What is in it: `accounts.json`, `owner-token` and `worker-token`
-//! (readable by their owner only), `log`, `ledger`, `blobs`.
+//! (readable by their owner only), `log`, `ledger`, `blobs`, `blobs-named`.
 
 use std::fs::{File, TryLockError};
 use std::io;
@@ -12,7 +12,7 @@ use std::sync::atomic::AtomicU64;
 use std::thread;
 use std::time::Duration;
 
-use skein_engine::ids::DocumentId;
+use skein_engine::ids::{DocumentId, Scope};
 use skein_engine::session::conversation::{MemberRole, WriterKind};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::accounts::{Accounts, AccountsError, Member, Throttle, Workspace};
 use crate::blobs::Blobs;
+use crate::blobs::sweep::Sweeper;
 use crate::catalog::{Catalog, CatalogHandle};
 use crate::config::{RelayConfig, RelayError};
 use crate::connection::stopped;
@@ -111,6 +112,8 @@ pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
     let threads = threads.into_iter().collect::<io::Result<_>>();
     let threads = threads.map_err(|error| RelayError::Workspace(error.to_string()))?;
     let encrypted = tls.is_some();
+    let sweeper = Sweeper::new(&config.data, blobs.clone(), projector.clone(), log.clone());
+    let sweeping = accounts.clone();
     let app = App {
         accounts: accounts.clone(),
         attempts: Arc::new(Throttle::default()),
@@ -128,6 +131,7 @@ pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
         tokio::spawn(watched("catalog", &failing, listing.run(catalog_mailbox))),
         tokio::spawn(watched("store", &failing, async { _ = committing.await })),
         tokio::spawn(keep_uses(accounts.clone(), stopped.clone())),
+        tokio::spawn(sweeper.run(move || workspaces(&sweeping), stopped.clone())),
         tokio::spawn(watched(
             "listener",
             &failing,
@@ -345,6 +349,11 @@ async fn keep_uses(accounts: Arc<Accounts>, mut stop: watch::Receiver<bool>) {
             return;
         }
     }
+}
+
+/// Ids and scopes of all workspaces.
+fn workspaces(accounts: &Accounts) -> Vec<(String, Scope)> {
+    accounts.workspaces().into_iter().map(|workspace| (workspace.id.clone(), workspace.scope())).collect()
 }
 
 /// Where a browser on this machine, or at the public address, finds the relay. No slash at its end.

@@ -7,12 +7,13 @@
 //! `text`, what they say), [`work`] (what a worker should do next), [`summary`] (what lists read, with the session's
 //! `strand`), [`derived`] (all of these kept in line with a document, by `live`), [`tail`] (live text stitched onto
 //! committed text), [`snapshot`] (the end of a conversation, kept for painting at once), [`spent`] (what stays of a session
-//! that is purged).
+//! that is purged), [`blobs`] (which files it names).
 //!
 //! Invariant: everything derived is a pure function of document, leases, writers and now; rule numbers in comments are
 //! those of `docs/session-rules.md`.
 
 pub mod approval;
+pub mod blobs;
 pub mod command;
 pub mod conversation;
 pub mod derived;

@@ -1,17 +1,21 @@
 //! Blobs: preambles, attachments, large tool results, by the SHA-256 of their content, apart for each workspace.
 //!
 //! A blob is written beside its place while its hash is computed, and gets its name only when the hash is right and the
-//! bytes are durable. Over HTTP: [`serve`]. Invariant: a file with a hash for a name has that content.
+//! bytes are durable. Over HTTP: [`serve`]; collected by [`sweep`]. Invariant: a file with a hash for a name has that content.
 
 pub mod serve;
+pub mod sweep;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 use sha2::{Digest, Sha256};
 use skein_engine::blob::{BlobId, MAX_BYTES};
+use skein_engine::ids::Timestamp;
 use tokio::fs::{self, File};
 use tokio::io::AsyncWriteExt;
 
@@ -50,6 +54,8 @@ pub enum Put {
 #[derive(Clone, Debug)]
 pub struct Blobs {
     folder: PathBuf,
+    /// Held while a blob is found or removed: what was found is not removed at once.
+    gate: Arc<Mutex<()>>,
 }
 
 impl Blobs {
@@ -65,7 +71,7 @@ impl Blobs {
                 }
             }
         }
-        Ok(Self { folder: folder.to_owned() })
+        Ok(Self { folder: folder.to_owned(), gate: Arc::default() })
     }
 
     /// Stores a blob. Durable on return.
@@ -77,7 +83,7 @@ impl Blobs {
     ) -> Result<Put, BlobError> {
         let folder = self.folder.join(workspace);
         let path = folder.join(id.to_string());
-        if fs::try_exists(&path).await? {
+        if self.touch(workspace, id).await? {
             // Read all the same: an answer in the middle of a request costs the sender its connection.
             let mut content = std::pin::pin!(content);
             let mut size = 0;
@@ -134,9 +140,58 @@ impl Blobs {
         Ok(())
     }
 
+    /// Whether a blob is here; if so, it is kept for a while though nobody names it yet.
+    pub async fn touch(&self, workspace: &str, id: BlobId) -> io::Result<bool> {
+        let path = self.path(workspace, id);
+        self.alone(move || match std::fs::File::options().append(true).open(&path) {
+            Ok(file) => file.set_modified(SystemTime::now()).map(|()| true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        })
+        .await
+    }
+
+    /// The blobs of a workspace.
+    pub async fn list(&self, workspace: &str) -> io::Result<Vec<BlobId>> {
+        let folder = self.folder.join(workspace);
+        let list = move || match std::fs::read_dir(&folder) {
+            Ok(files) => Ok(files.filter_map(|file| file.ok()?.file_name().to_str()?.parse().ok()).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        };
+        tokio::task::spawn_blocking(list).await.map_err(io::Error::other)?
+    }
+
+    /// Removes a blob that was neither brought nor asked after in the last `ms` milliseconds; whether it did.
+    pub async fn remove_untouched(&self, workspace: &str, id: BlobId, now: Timestamp, ms: u64) -> io::Result<bool> {
+        let path = self.path(workspace, id);
+        self.alone(move || {
+            let touched = std::fs::metadata(&path)?.modified()?.duration_since(SystemTime::UNIX_EPOCH);
+            let touched = touched.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX));
+            if now.ms_since(Timestamp(touched)) < ms {
+                return Ok(false);
+            }
+            std::fs::remove_file(&path).map(|()| true)
+        })
+        .await
+    }
+
+    fn path(&self, workspace: &str, id: BlobId) -> PathBuf {
+        self.folder.join(workspace).join(id.to_string())
+    }
+
+    async fn alone<T: Send + 'static>(&self, run: impl FnOnce() -> io::Result<T> + Send + 'static) -> io::Result<T> {
+        let gate = self.gate.clone();
+        let run = move || {
+            let _gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
+            run()
+        };
+        tokio::task::spawn_blocking(run).await.map_err(io::Error::other)?
+    }
+
     /// Opens a blob for reading; `None` if it isn't here. With its size in bytes.
     pub async fn get(&self, workspace: &str, id: BlobId) -> io::Result<Option<(File, u64)>> {
-        match File::open(self.folder.join(workspace).join(id.to_string())).await {
+        match File::open(self.path(workspace, id)).await {
             Ok(file) => {
                 let size = file.metadata().await?.len();
                 Ok(Some((file, size)))

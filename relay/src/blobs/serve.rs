@@ -11,7 +11,7 @@ use axum::http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_SECURITY_POLICY,
     CONTENT_TYPE, RANGE,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use skein_engine::blob::BlobId;
@@ -47,10 +47,15 @@ pub async fn get(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
+    method: Method,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     let failed = |error: std::io::Error| Problem::Failed(error.to_string());
     let id: BlobId = id.parse().map_err(|_| Problem::NotFound)?;
+    // Whoever asks whether it is here is about to name it.
+    if method == Method::HEAD && !caller.read_only() {
+        app.blobs.touch(&caller.workspace.id, id).await.map_err(failed)?;
+    }
     let found = app.blobs.get(&caller.workspace.id, id).await.map_err(failed)?;
     let (mut file, size) = found.ok_or(Problem::NotFound)?;
     let download = [

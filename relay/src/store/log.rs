@@ -174,15 +174,32 @@ impl Log {
         Ok(last.and_then(|(key, _)| read_piece_key(&key)).map_or(0, |(n, _)| n + 1))
     }
 
+    /// A number that grows with every change of a document. Blocks.
+    pub fn length(&self, scope: &Scope, document: DocumentId) -> Result<u64, StoreError> {
+        self.next_number(&document_key(scope, document))
+    }
+
     /// [`Storage::scan`] for a thread that may block.
     pub fn scan_now(&self, scope: &Scope, document: DocumentId) -> Result<Vec<Record>, StoreError> {
+        self.scan_what_is_left(scope, document).map(|(records, _)| records)
+    }
+
+    /// The same; `None`: the disk has lost some of it. Blocks.
+    pub fn scan_whole(&self, scope: &Scope, document: DocumentId) -> Result<Option<Vec<Record>>, StoreError> {
+        let (records, lost) = self.scan_what_is_left(scope, document)?;
+        Ok((!lost).then_some(records))
+    }
+
+    /// Every record that can be read and used, and whether others are missing.
+    fn scan_what_is_left(&self, scope: &Scope, document: DocumentId) -> Result<(Vec<Record>, bool), StoreError> {
         let ReadDocument { records, damaged } = self.read_now(scope, document)?;
         if damaged > 0 {
             tracing::error!(
                 "{damaged} changes of {document} are damaged on disk: devices that hold them bring them back"
             );
         }
-        Ok(each_after_its_deps(records))
+        let (records, lacking) = each_after_its_deps(records);
+        Ok((records, lacking || damaged > 0))
     }
 
     /// A document as it stands on the disk. Blocks.
@@ -278,8 +295,8 @@ impl Storage for Log {
 }
 
 /// Each change once and after its deps; without those whose deps are missing (lost to damage, until a device brings
-/// them back). Linear for records that are in order, as all are unless some were damaged.
-fn each_after_its_deps(records: Vec<Record>) -> Vec<Record> {
+/// them back), and whether there are any. Linear for records that are in order, as all are unless some were damaged.
+fn each_after_its_deps(records: Vec<Record>) -> (Vec<Record>, bool) {
     let mut seen: HashSet<ChangeHash> = HashSet::with_capacity(records.len());
     let mut ordered = Vec::with_capacity(records.len());
     let mut waiting = records;
@@ -298,7 +315,7 @@ fn each_after_its_deps(records: Vec<Record>) -> Vec<Record> {
             }
         }
         if rest.is_empty() || ordered.len() == before {
-            return ordered;
+            return (ordered, !rest.is_empty());
         }
         waiting = rest;
     }
