@@ -120,6 +120,20 @@ async fn a_live_lease_is_lost_with_its_session_and_a_worker_purges_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_workspaces_document_is_never_purged_though_it_was_made_to_look_like_a_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = relay(folder.path()).await;
+    let mut peer = Peer::join(first.address(), first.owner_token(), first.workspace_document()).await;
+    peer.until(|content| content.get(ROOT, "kind").unwrap().is_some()).await;
+    peer.content.put(ROOT, "kind", "session").unwrap();
+    delete(&mut peer).await;
+    let mut person = Catalog::open(first.address(), first.owner_token(), None).await;
+    assert!(matches!(purge(&mut person, peer.document).await, FromRelay::NotPurged { .. }));
+    first.shutdown().await;
+    relay(folder.path()).await.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sessions_are_listed_over_http_filtered_and_from_a_cursor() {
     let folder = tempfile::tempdir().unwrap();
     let relay = relay(folder.path()).await;

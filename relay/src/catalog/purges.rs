@@ -22,6 +22,8 @@ impl Catalog {
         let refused = match row {
             _ if connection.caller.kind != WriterKind::Member => Some("only a person purges sessions"),
             _ if connection.caller.read_only() => Some("a viewer purges nothing"),
+            // A member can make it look like a session, and the workspace is nothing without it.
+            _ if session == connection.caller.workspace.document => Some("it is no session"),
             None => Some("there is no such session"),
             Some(_) => None,
         };
