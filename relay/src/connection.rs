@@ -119,6 +119,8 @@ pub async fn run<T>(socket: WebSocket, mut waiting: Waiting, inbox: Inbox<T>, wr
     let mut stop = leave.stop.clone();
     let mut changes = leave.accounts.changes();
     let mut seen = changes.clone();
+    // Something may have changed since the token was looked at.
+    seen.mark_changed();
     let read = async {
         let mut heard = Instant::now();
         let mut first = true;

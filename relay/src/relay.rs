@@ -29,6 +29,7 @@ use crate::http::App;
 use crate::hub::HubHandle;
 use crate::projector::ProjectorHandle;
 use crate::server::Listener;
+use crate::store::StoreError;
 use crate::store::database::Damage;
 use crate::store::ledger::Ledger;
 use crate::store::log::Log;
@@ -173,7 +174,7 @@ impl Relay {
 
     /// An address that signs one browser in as the owner, within ten minutes. Each call makes another.
     pub fn sign_in_url(&self) -> String {
-        let (code, _) = self.accounts.code(clock::now(), &self.owner.id);
+        let (code, _) = self.accounts.code(clock::now(), &self.owner.id, None);
         format!("{}/#/sign-in?code={}", self.base, code.reveal())
     }
 
@@ -281,18 +282,23 @@ impl Opened {
         let accounts = Arc::new(accounts);
         let owner_token = token_in(&data.join("owner-token"), &accounts, &owner.id, "owner-token", WriterKind::Member)?;
         if ledger_damage.is_some() {
-            let mut scopes: Vec<_> = accounts.workspaces().iter().map(Workspace::scope).collect();
-            for workspace in accounts.workspaces() {
-                scopes.extend(accounts.everyone(&workspace.id).iter().map(Member::scope));
-            }
-            repair::writers(&log, &ledger, &scopes, |principal| {
-                let relay = founding::relay_writer();
-                if *principal == relay.principal { Some(relay) } else { accounts.writer(principal) }
-            })?;
+            write_again(&accounts, &log, &ledger)?;
         }
         let damage: Vec<Damage> = log_damage.into_iter().chain(ledger_damage).collect();
         Ok(Self { accounts, log, ledger, blobs, workspace, owner, owner_token, damage })
     }
+}
+
+/// Who wrote what, in a ledger that lost it: only the start that finds the damage knows of it. Blocks.
+pub(crate) fn write_again(accounts: &Accounts, log: &Log, ledger: &Ledger) -> Result<(), StoreError> {
+    let mut scopes: Vec<_> = accounts.workspaces().iter().map(Workspace::scope).collect();
+    for workspace in accounts.workspaces() {
+        scopes.extend(accounts.everyone(&workspace.id).iter().map(Member::scope));
+    }
+    repair::writers(log, ledger, &scopes, |principal| {
+        let relay = founding::relay_writer();
+        if *principal == relay.principal { Some(relay) } else { accounts.writer(principal) }
+    })
 }
 
 /// The token in a file, if it is good; else a new one, left there.

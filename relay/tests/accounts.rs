@@ -437,6 +437,30 @@ async fn a_body_that_never_comes_holds_up_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_turned_out_before_the_body_is_there_does_nothing_more() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let folder = tempfile::tempdir().unwrap();
+    let relay = relay(folder.path()).await;
+    let owner = Who::owner(&relay);
+    let (eve, eves) = owner.add("Eve", "owner").await;
+    let mut slow = tokio::net::TcpStream::connect(relay.address()).await.unwrap();
+    let head = format!("POST /members HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n", relay.address());
+    let head = format!("{head}authorization: Bearer {}\r\ncontent-type: application/json\r\n", eves.token);
+    let body = json!({ "name": "Mallory", "role": "owner" }).to_string();
+    slow.write_all(format!("{head}content-length: {}\r\n\r\n", body.len()).as_bytes()).await.unwrap();
+    // Long enough for the head to be read.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let (status, _) = owner.ask(Method::DELETE, &format!("/members/{eve}"), Value::Null).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    slow.write_all(body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    slow.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+    assert_eq!(owner.get("/members").await.as_array().unwrap().len(), 1);
+    relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_wrote_is_who_they_were_at_their_first_change() {
     let folder = tempfile::tempdir().unwrap();
     let relay = relay(folder.path()).await;

@@ -2,7 +2,7 @@
 //! within ten minutes. Both live in memory alone, and none outlives the relay.
 //!
 //! A ticket stands for a token and a code for a member, as they are when it is used: what was revoked meanwhile, or who
-//! was removed, comes in by neither.
+//! was removed, comes in by neither; nor does anyone by a code that was asked for with a token since revoked.
 
 use std::collections::HashMap;
 
@@ -54,6 +54,8 @@ struct Ticket {
 
 struct Code {
     member: String,
+    /// The id of the token with which it was asked for; `None`: the relay's own.
+    token: Option<String>,
     expires: Timestamp,
     used: bool,
 }
@@ -75,18 +77,19 @@ impl Codes {
         (ticket.expires > now).then_some(ticket.token)
     }
 
-    /// A code for a member, and until when it is good.
-    pub fn code(&mut self, now: Timestamp, member: &str) -> (Secret, Timestamp) {
+    /// A code for a member, asked for with this token, and until when it is good.
+    pub fn code(&mut self, now: Timestamp, member: &str, token: Option<&str>) -> (Secret, Timestamp) {
         let secret = Secret::random::<16>("");
         self.codes.retain(|_, code| code.expires.plus_ms(REMEMBERED_MS) > now);
         make_room(&mut self.codes, |code| code.expires);
         let expires = now.plus_ms(CODE_MS);
-        self.codes.insert(hash(secret.reveal()), Code { member: member.to_owned(), expires, used: false });
+        let (member, token) = (member.to_owned(), token.map(str::to_owned));
+        self.codes.insert(hash(secret.reveal()), Code { member, token, expires, used: false });
         (secret, expires)
     }
 
-    /// Uses a code: the member.
-    pub fn sign_in(&mut self, now: Timestamp, code: &str) -> Result<String, CodeError> {
+    /// Uses a code: the member, and the token with which it was asked for.
+    pub fn sign_in(&mut self, now: Timestamp, code: &str) -> Result<(String, Option<String>), CodeError> {
         let code = self.codes.get_mut(&hash(code)).ok_or(CodeError::Unknown)?;
         if code.used {
             return Err(CodeError::Used);
@@ -95,7 +98,7 @@ impl Codes {
             return Err(CodeError::Expired);
         }
         code.used = true;
-        Ok(code.member.clone())
+        Ok((code.member.clone(), code.token.clone()))
     }
 
     /// Signing in with a code came to nothing, by no fault of its bearer.

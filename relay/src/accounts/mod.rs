@@ -385,16 +385,21 @@ impl Accounts {
         inner.caller(now, at)
     }
 
-    /// A code that signs one device in as this member, and until when.
-    pub fn code(&self, now: Timestamp, member: &str) -> (Secret, Timestamp) {
-        self.lock().codes.code(now, member)
+    /// A code that signs one device in as this member, and until when. `token`: the id of the one with which it is asked
+    /// for; the code ends with it.
+    pub fn code(&self, now: Timestamp, member: &str, token: Option<&str>) -> (Secret, Timestamp) {
+        self.lock().codes.code(now, member, token)
     }
 
     /// Exchanges a code for the token of a new device.
     pub fn pair(&self, now: Timestamp, code: &str, name: &str) -> Result<Result<Secret, CodeError>, AccountsError> {
-        let member = match self.lock().codes.sign_in(now, code) {
-            Ok(member) => member,
-            Err(error) => return Ok(Err(error)),
+        let member = {
+            let mut inner = self.lock();
+            match inner.codes.sign_in(now, code) {
+                Ok((_, Some(token))) if !inner.by_id.contains_key(&token) => return Ok(Err(CodeError::Unknown)),
+                Ok((member, _)) => member,
+                Err(error) => return Ok(Err(error)),
+            }
         };
         match self.mint(now, &member, &device_name(name), WriterKind::Member, false) {
             Ok(minted) => Ok(Ok(minted.token)),

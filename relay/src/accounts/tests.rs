@@ -134,17 +134,21 @@ fn a_ticket_opens_one_socket_within_thirty_seconds() {
 fn a_code_signs_in_once_and_says_why_it_does_not() {
     let world = world();
     let pair = |now, code: &str| world.accounts.pair(now, code, "Firefox").unwrap();
-    let (code, until) = world.accounts.code(NOW, &world.owner);
+    let (code, until) = world.accounts.code(NOW, &world.owner, None);
     assert_eq!(until, NOW.plus_ms(codes::CODE_MS));
     let token = pair(NOW.plus_ms(1), code.reveal()).unwrap();
     assert_eq!(world.accounts.caller(NOW, token.reveal()).unwrap().kind, WriterKind::Member);
     assert_eq!(pair(NOW.plus_ms(2), code.reveal()), Err(CodeError::Used));
-    let (late, _) = world.accounts.code(NOW, &world.owner);
+    let (late, _) = world.accounts.code(NOW, &world.owner, None);
     assert_eq!(pair(NOW.plus_ms(codes::CODE_MS), late.reveal()), Err(CodeError::Expired));
     assert_eq!(pair(NOW, "made-up"), Err(CodeError::Unknown));
     let guest = world.add("Bob", MemberRole::Member);
-    let (code, _) = world.accounts.code(NOW, &guest.member.id);
+    let (code, _) = world.accounts.code(NOW, &guest.member.id, None);
     world.accounts.remove_member(NOW, &world.workspace.id, &guest.member.id).unwrap();
+    assert_eq!(pair(NOW, code.reveal()), Err(CodeError::Unknown));
+    let token = world.accounts.mint(NOW, &world.owner, "stolen", WriterKind::Member, false).unwrap();
+    let (code, _) = world.accounts.code(NOW, &world.owner, Some(&token.id));
+    world.accounts.revoke(NOW, &world.workspace.id, None, &token.id).unwrap();
     assert_eq!(pair(NOW, code.reveal()), Err(CodeError::Unknown));
 }
 
@@ -152,7 +156,7 @@ fn a_code_signs_in_once_and_says_why_it_does_not() {
 fn names_of_devices_are_cut_to_what_a_name_may_be() {
     let world = world();
     for given in ["", "\u{1b}\n", &"x".repeat(1_000_000)] {
-        let (code, _) = world.accounts.code(NOW, &world.owner);
+        let (code, _) = world.accounts.code(NOW, &world.owner, None);
         world.accounts.pair(NOW, code.reveal(), given).unwrap().unwrap();
     }
     let names: Vec<_> = world.accounts.tokens(&world.workspace.id, None).into_iter().map(|(t, _)| t.name).collect();

@@ -17,7 +17,7 @@ use skein_engine::session::conversation::{MemberRole, WriterKind};
 use tokio::time::Instant;
 
 use super::{App, Problem};
-use crate::accounts::{Accounts, AccountsError, Caller, Member, name};
+use crate::accounts::{Accounts, AccountsError, Caller, Ended, Member, name};
 use crate::server::Via;
 use crate::{clock, founding};
 
@@ -54,11 +54,18 @@ fn owner(caller: &Caller) -> Result<(), Problem> {
     if caller.is_owner() { Ok(()) } else { Err(Problem::Forbidden("only an owner may do this")) }
 }
 
-/// Does something to the accounts that waits for the disk.
+/// Does something to the accounts that waits for the disk. The body of the request may have taken its time: whoever
+/// was turned out since its head came does nothing more.
 async fn doing<T: Send + 'static>(
     app: &App,
+    by: Option<&Caller>,
     act: impl FnOnce(&Accounts) -> Result<T, AccountsError> + Send + 'static,
 ) -> Result<T, Problem> {
+    match by.map_or(Ok(()), |caller| app.accounts.standing(caller)) {
+        Ok(()) => {}
+        Err(Ended::Role) => return Err(Problem::Forbidden("your role was changed meanwhile: ask again")),
+        Err(Ended::Revoked | Ended::Removed) => return Err(Problem::Token),
+    }
     let accounts = app.accounts.clone();
     let done = tokio::task::spawn_blocking(move || act(&accounts)).await;
     done.map_err(|error| Problem::Failed(error.to_string()))?.map_err(Problem::Accounts)
@@ -93,7 +100,8 @@ async fn add_member(State(app): State<App>, caller: Caller, body: Body<NewMember
     let given = name(&given).map_err(Problem::Accounts)?;
     let (member, profile) = founding::member(&caller.workspace.id, &given, role).map_err(Problem::Failed)?;
     let (id, seeds) = (member.id.clone(), [profile.clone()]);
-    let minted = doing(&app, move |accounts| accounts.add_member(clock::now(), member, &profile)).await?;
+    let minted =
+        doing(&app, Some(&caller), move |accounts| accounts.add_member(clock::now(), member, &profile)).await?;
     founding::plant(&app.hub, &seeds).await.map_err(Problem::Failed)?;
     app.catalog.members(caller.workspace.scope());
     let body = json!({ "id": id, "name": given, "role": role, "token": minted.token.reveal() });
@@ -115,14 +123,14 @@ async fn change_member(
     owner(&caller)?;
     let MemberChange { role } = said(body)?;
     let workspace = caller.workspace.id.clone();
-    let member = doing(&app, move |accounts| accounts.set_role(&workspace, &id, role)).await?;
+    let member = doing(&app, Some(&caller), move |accounts| accounts.set_role(&workspace, &id, role)).await?;
     Ok(Json(shown(&member, &caller)))
 }
 
 async fn remove_member(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     owner(&caller)?;
     let workspace = caller.workspace.id.clone();
-    doing(&app, move |accounts| accounts.remove_member(clock::now(), &workspace, &id)).await?;
+    doing(&app, Some(&caller), move |accounts| accounts.remove_member(clock::now(), &workspace, &id)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -174,7 +182,9 @@ async fn add_token(State(app): State<App>, caller: Caller, body: Body<NewToken>)
         _ => {}
     }
     let member = caller.member.id.clone();
-    let minted = doing(&app, move |accounts| accounts.mint(clock::now(), &member, &given, kind, read_only)).await?;
+    let minted =
+        doing(&app, Some(&caller), move |accounts| accounts.mint(clock::now(), &member, &given, kind, read_only))
+            .await?;
     let body = json!({ "id": minted.id, "token": minted.token.reveal() });
     Ok((StatusCode::CREATED, UNKEPT, Json(body)).into_response())
 }
@@ -182,7 +192,8 @@ async fn add_token(State(app): State<App>, caller: Caller, body: Body<NewToken>)
 async fn revoke_token(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {
     person(&caller)?;
     let (workspace, whose) = (caller.workspace.id.clone(), whose(&caller));
-    doing(&app, move |accounts| accounts.revoke(clock::now(), &workspace, whose.as_deref(), &id)).await?;
+    doing(&app, Some(&caller), move |accounts| accounts.revoke(clock::now(), &workspace, whose.as_deref(), &id))
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -204,7 +215,7 @@ async fn code(
         }
         (None, None) => return Err(Problem::Bad("the request has no usable Host header".to_owned())),
     };
-    let (code, expires) = app.accounts.code(clock::now(), &caller.member.id);
+    let (code, expires) = app.accounts.code(clock::now(), &caller.member.id, Some(&caller.token));
     let link = format!("{base}/#/sign-in?code={}", code.reveal());
     let body = json!({ "code": code.reveal(), "link": link, "expires": expires });
     Ok((StatusCode::CREATED, UNKEPT, Json(body)).into_response())
@@ -223,12 +234,13 @@ async fn pair(State(app): State<App>, via: Option<Extension<Via>>, body: Body<Pa
     if let Some(wait) = address.and_then(|address| app.attempts.wait(Instant::now(), address)) {
         return Err(Problem::Throttled(wait));
     }
-    let token = doing(&app, move |accounts| accounts.pair(clock::now(), &code, &name)).await?.map_err(|error| {
-        if let Some(address) = address {
-            app.attempts.failed(Instant::now(), address);
-        }
-        Problem::Code(error)
-    })?;
+    let token =
+        doing(&app, None, move |accounts| accounts.pair(clock::now(), &code, &name)).await?.map_err(|error| {
+            if let Some(address) = address {
+                app.attempts.failed(Instant::now(), address);
+            }
+            Problem::Code(error)
+        })?;
     Ok((UNKEPT, Json(json!({ "token": token.reveal() }))).into_response())
 }
 
@@ -266,7 +278,7 @@ async fn add_workspace(State(app): State<App>, caller: Caller, body: Body<NewWor
     let founded = founding::workspace(&given, &caller.member.name);
     let (workspace, owner, seeds) = founded.map_err(Problem::Failed)?;
     let (new, member, planted) = (workspace.clone(), owner.id.clone(), seeds.clone());
-    let minted = doing(&app, move |accounts| {
+    let minted = doing(&app, Some(&caller), move |accounts| {
         accounts.found(workspace, owner, &seeds)?;
         accounts.mint(clock::now(), &member, "first token", WriterKind::Member, false)
     })
