@@ -50,6 +50,20 @@ async fn a_client_that_comes_back_hears_each_changed_row_once_and_no_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_stays_small_whatever_its_document_holds() {
+    let folder = tempfile::tempdir().unwrap();
+    let relay = relay(folder.path()).await;
+    let mut peer = bring(&relay, "hello").await;
+    let names = automerge::ReadDoc::get(&peer.content, ROOT, "names").unwrap().unwrap().1;
+    peer.content.put(&names, "user", "x".repeat(1_000_000)).unwrap();
+    peer.until_acknowledged().await;
+    let mut catalog = Catalog::open(relay.address(), relay.owner_token(), None).await;
+    let short = |name: &str| name.starts_with("xxx") && name.len() == 1_000;
+    catalog.row(peer.document, |row| row.summary.as_ref().is_some_and(|summary| short(&summary.name))).await;
+    relay.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_mark_reaches_the_members_other_devices_and_those_that_come_later_also_over_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let first = relay(folder.path()).await;

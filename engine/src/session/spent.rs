@@ -15,6 +15,9 @@ use crate::ids::{Micros, Timestamp};
 /// Entries of one session. Beyond it days are taken together by month, then by year, then all.
 pub const MOST: usize = 400;
 
+/// Characters of a word in them.
+const LONGEST: usize = 200;
+
 /// One sum.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -65,15 +68,16 @@ pub fn spent(session: &Session, writers: &Writers) -> Vec<Spent> {
 
 fn sum(session: &Session, runs: &[&Run], actions: &BTreeMap<&str, &str>, precision: usize) -> Vec<Spent> {
     let task = match &session.origin {
-        Some(Origin::Task { task, .. }) => Some(task.clone()),
+        Some(Origin::Task { task, .. }) => Some(clip(task.clone())),
         _ => None,
     };
     let mut sums: BTreeMap<_, Spent> = BTreeMap::new();
     for run in runs {
         let mut day = run.started_at.or(run.ended_at).map(day).unwrap_or_default();
         day.truncate(precision);
-        let action = run.answers.iter().find_map(|message| actions.get(&**message)).map(|action| (*action).to_owned());
-        let (agent, model) = (run.agent.clone(), run.full_model());
+        let action = run.answers.iter().find_map(|message| actions.get(&**message));
+        let action = action.map(|action| clip((*action).to_owned()));
+        let (agent, model) = (run.agent.clone().map(clip), run.full_model().map(clip));
         let sum = sums.entry((day.clone(), agent.clone(), model.clone(), action.clone())).or_insert_with(|| Spent {
             day,
             agent,
@@ -91,6 +95,14 @@ fn sum(session: &Session, runs: &[&Run], actions: &BTreeMap<&str, &str>, precisi
         sum.estimated |= run.cost.estimated;
     }
     sums.into_values().collect()
+}
+
+/// Ids and models are short; what is longer would be in every device's list for ever.
+fn clip(mut word: String) -> String {
+    if let Some((end, _)) = word.char_indices().nth(LONGEST) {
+        word.truncate(end);
+    }
+    word
 }
 
 fn day(at: Timestamp) -> String {

@@ -98,8 +98,10 @@ impl Catalog {
     /// The claim is on the disk: it is granted, unless whoever asked has gone.
     pub(super) fn recorded(&mut self, claim: Asked, epoch: Epoch, outcome: Result<Vec<ChangeHash>, String>) {
         let Asked { connection, ask, key, holder, .. } = claim;
+        // It may have lapsed, been claimed anew or been purged while that took.
+        let lives = self.leases.get(&key).is_some_and(|lease| lease.epoch == epoch);
         match outcome {
-            Ok(heads) if self.connections.contains_key(&connection) => {
+            Ok(heads) if lives && self.connections.contains_key(&connection) => {
                 self.hub.set_live(key.clone(), Some((epoch, holder.principal)));
                 self.projector.live(key.clone(), Some(epoch));
                 self.show(&key);
@@ -109,7 +111,7 @@ impl Catalog {
                 if let Some(lease) = self.leases.revoke(&key, epoch) {
                     self.ended(&key, &lease);
                 }
-                let reason = outcome.err().unwrap_or_default();
+                let reason = outcome.err().unwrap_or_else(|| "the claim has lapsed already".to_owned());
                 self.send(connection, &FromRelay::Busy { ask, reason });
             }
         }

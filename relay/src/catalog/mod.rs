@@ -323,8 +323,8 @@ impl Catalog {
 
     fn offer(&mut self, id: ConnectionId, offer: Offer) {
         let Some(connection) = self.connections.get(&id) else { return };
-        if connection.caller.kind != WriterKind::Worker {
-            return self.refuse(id, "only a worker's token may offer to work");
+        if connection.caller.kind != WriterKind::Worker || connection.caller.read_only() {
+            return self.refuse(id, "only a worker's token may offer to work, and its member may not be a viewer");
         }
         let scope = connection.scope.clone();
         self.offers.entry(scope.clone()).or_default().insert(id, offer);

@@ -25,6 +25,10 @@ impl Catalog {
         if connection.caller.kind == WriterKind::Worker {
             return self.refuse(id, "a worker reads for nobody");
         }
+        if connection.caller.token_reads_only {
+            // It may say nothing for its member, who hasn't read what a program has.
+            return;
+        }
         if marks.len() > MAX_MARKS {
             return self.refuse(id, "these are too many marks for one message");
         }
@@ -48,10 +52,15 @@ impl Catalog {
         if self.marking.busy || self.marking.waiting.is_empty() {
             return;
         }
-        self.marking.busy = true;
         let waiting = std::mem::take(&mut self.marking.waiting).into_iter();
+        let waiting = waiting.map(|((member, session), progress)| (member, Mark { session, progress }));
+        // A higher one may have been placed while it waited, and must not be written over.
         let marks: Vec<(Scope, Mark)> =
-            waiting.map(|((member, session), progress)| (member, Mark { session, progress })).collect();
+            waiting.filter(|(member, mark)| self.marks.get(member).is_none_or(|kept| kept.is_news(*mark))).collect();
+        if marks.is_empty() {
+            return;
+        }
+        self.marking.busy = true;
         let (ledger, asks) = (self.ledger.clone(), self.asks.clone());
         tokio::spawn(async move {
             let kept = marks.clone();

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use skein_engine::ids::Scope;
+use skein_engine::session::Summary;
 use skein_engine::session::conversation::Status;
 use skein_engine::wire::catalog::Row;
 use skein_engine::wire::cbor;
@@ -23,6 +24,11 @@ use crate::projector::{Projected, ProjectorHandle};
 use crate::store::StoreError;
 use crate::store::ledger::{Grave, Ledger};
 use crate::store::log::Log;
+
+/// Bytes of an ordinary summary, by far.
+const MAX_SUMMARY: usize = 64 << 10;
+/// Characters to which the texts of a larger one are cut.
+const MAX_WORD: usize = 1_000;
 
 /// A row as it is kept in the log.
 #[derive(Serialize, Deserialize)]
@@ -47,11 +53,35 @@ pub fn buried(key: &Key, grave: Grave) -> Row {
     Row { document: key.1, heads: grave.heads, summary: None, live: None, tombstone: Some(grave.tombstone) }
 }
 
+/// A summary of at most some [`MAX_SUMMARY`] bytes, whatever the document holds: every device gets it, and takes no page
+/// that is too large.
+fn bounded(summary: Summary) -> Summary {
+    if cbor::encode(&summary).len() <= MAX_SUMMARY {
+        return summary;
+    }
+    let clip = |text: String| match text.char_indices().nth(MAX_WORD) {
+        Some((end, _)) => text[..end].to_owned(),
+        None => text,
+    };
+    Summary {
+        name: clip(summary.name),
+        agent: summary.agent.map(clip),
+        position: summary.position.map(clip),
+        task: summary.task.map(clip),
+        duplicate_of: summary.duplicate_of.map(clip),
+        preview: clip(summary.preview),
+        strand: clip(summary.strand),
+        reason: None,
+        work: None,
+        ..summary
+    }
+}
+
 /// The row that a document gives. `known`: its row so far, whose summary stays where the document can't be read.
 pub fn derived(projected: Projected, known: Option<&Row>) -> Row {
     let summary = match projected.broken {
         true => known.and_then(|row| row.summary.clone()),
-        false => projected.summary,
+        false => projected.summary.map(bounded),
     };
     Row { document: projected.key.1, heads: projected.heads, summary, live: None, tombstone: None }
 }
