@@ -20,7 +20,7 @@ pub(crate) struct AdminArgs {
 
 #[derive(Debug, Subcommand)]
 enum Admin {
-    /// Read every change and check that it is what it was when it came. Repairs nothing; fails if something is wrong.
+    /// Read every change and check that it is what it was when it came. Repairs nothing, but moves a store aside that can't be opened; fails if something is wrong.
     Verify {
         /// Print {"documents", "changes", "bytes", "problems"} as JSON.
         #[arg(long)]

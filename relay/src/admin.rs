@@ -67,6 +67,9 @@ impl Opened {
         })?;
         let (log, log_damage) = Log::open(&data.join("log"))?;
         let (ledger, ledger_damage) = Ledger::open(&data.join("ledger"))?;
+        if ledger_damage.is_some() {
+            relay::write_again(&accounts, &log, &ledger)?;
+        }
         let damage = log_damage.into_iter().chain(ledger_damage).collect();
         Ok(Self { accounts, log, ledger, damage, _lock: lock })
     }
@@ -100,12 +103,17 @@ pub async fn rebuild_summaries(data: &Path) -> Result<Rebuilt, RelayError> {
         let (of, log) = (scope.clone(), opened.log.clone());
         let documents = blocking(move || Ok(log.documents_now(&of)?)).await?;
         documents.iter().for_each(|document| handle.again((scope.clone(), *document), group));
-        let mut projected = Vec::with_capacity(documents.len());
-        while projected.len() < documents.len()
+        // What could not be built is tried again later: such a row may come twice, or while another workspace is done.
+        let wanted: HashSet<DocumentId> = documents.into_iter().collect();
+        let mut projected = HashMap::with_capacity(wanted.len());
+        while projected.len() < wanted.len()
             && let Some(row) = rows.recv().await
         {
-            projected.push(row);
+            if row.key.0 == scope && wanted.contains(&row.key.1) {
+                projected.insert(row.key.1, row);
+            }
         }
+        let projected = projected.into_values().collect();
         let (of, with) = (scope.clone(), opened.clone());
         rebuilt = blocking(move || put(&with, &of, projected, rebuilt)).await?;
     }
@@ -150,7 +158,7 @@ fn put(opened: &Opened, scope: &Scope, projected: Vec<Projected>, mut rebuilt: R
 }
 
 /// Reads every change and checks it: its checksum, its hash, that what it depends on is there. No relay may be running
-/// on the folder. Nothing is repaired.
+/// on the folder. Nothing is repaired, but a store that can't be opened is moved aside, as at a start.
 pub async fn verify(data: &Path) -> Result<Verified, RelayError> {
     let folder = data.to_owned();
     blocking(move || {

@@ -5,6 +5,7 @@ mod support;
 
 use automerge::transaction::Transactable;
 use automerge::{ROOT, ReadDoc};
+use skein_engine::wire::catalog::{FromRelay, ToRelay};
 use skein_relay::RelayError;
 use skein_relay::admin::{Rebuilt, rebuild_summaries, verify};
 use support::{Catalog, bring, relay};
@@ -54,4 +55,20 @@ async fn a_folder_that_is_no_relays_is_refused_and_left_alone() {
     assert!(matches!(rebuild_summaries(folder.path()).await, Err(RelayError::Data { .. })));
     assert!(matches!(verify(&folder.path().join("nothing")).await, Err(RelayError::Data { .. })));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_wrote_is_known_though_it_is_a_check_that_finds_the_ledger_broken() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = relay(folder.path()).await;
+    let session = bring(&first, "hello").await.document;
+    first.shutdown().await;
+    std::fs::write(folder.path().join("ledger/DAMAGED"), "").unwrap();
+    assert_eq!(verify(folder.path()).await.unwrap().problems.len(), 1);
+    let second = relay(folder.path()).await;
+    let mut catalog = Catalog::open(second.address(), second.owner_token(), None).await;
+    catalog.say(&ToRelay::Follow { document: session }).await;
+    let told = catalog.told(|told| matches!(told, FromRelay::Writers { .. })).await;
+    assert!(matches!(&told, FromRelay::Writers { rows, .. } if !rows.is_empty()), "{told:?}");
+    second.shutdown().await;
 }
