@@ -15,6 +15,7 @@ pub fn everything(full: bool) -> Outcome {
     let chromium = chromium()?;
     build::everything()?;
     build::npm_packages("npm packages of the interop tests", "tests/js")?;
+    build::npm_packages("npm packages of the example", "examples/javascript")?;
     let model = local_model();
 
     let mut list = Checklist::default();
