@@ -16,7 +16,7 @@ use skein_engine::session::rules::{Rule, turn_off};
 use world::history::{acts, tell};
 
 /// Enough for every kind of work to come up often, in CI's time.
-const SEEDS: u64 = 1_500;
+const SEEDS: u64 = 2_500;
 /// After so many without a violation, a rule that is off counts as unnoticed.
 const PATIENCE: u64 = 400;
 
