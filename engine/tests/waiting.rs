@@ -200,6 +200,41 @@ fn a_closed_session_still_gets_what_waits_for_it() {
     assert!(world.nodes[BOB].device.document(id).is_err(), "and is closed then");
 }
 
+#[test]
+fn what_is_given_while_others_are_about_to_be_done_comes_after_them() {
+    let (mut world, id) = listed();
+    world.connect(BOB);
+    world.open(BOB, id);
+    world.deliver();
+    world.close(BOB, id);
+    world.disconnect(BOB);
+    let records = world.nodes[BOB].stored(id);
+    let device = &mut world.nodes[BOB].device;
+    let (first, _) = device.command_later(NOW, id, &Command::Rename { name: "first".into() }).unwrap();
+    assert_eq!(device.loaded(NOW, id, records).arrived, [id]);
+    // The store had no more than the first when it was asked.
+    let (second, _) = device.command_later(NOW, id, &Command::Rename { name: "second".into() }).unwrap();
+    let (first, second) = (first.id.unwrap(), second.id.unwrap());
+    let effects = device.do_waiting(NOW, id, &BTreeSet::from([first.clone()]));
+    assert_eq!((effects.queue, effects.arrived), (vec![QueueWrite::Drop(first)], vec![id]));
+    let effects = device.do_waiting(NOW, id, &BTreeSet::from([second.clone()]));
+    assert_eq!((effects.queue, effects.arrived), (vec![QueueWrite::Drop(second)], vec![]));
+    assert_eq!(device.summary(NOW, id).unwrap().name, "second");
+}
+
+#[test]
+fn what_waits_for_a_session_that_is_purged_is_kept_with_the_reason() {
+    let (mut world, id) = listed();
+    later(&mut world, id, Command::send("too late"));
+    world.purge(id);
+    world.connect(BOB);
+    world.deliver();
+    assert_eq!(waiting(&world), (0, 1));
+    world.restart(BOB);
+    assert_eq!(waiting(&world), (0, 1));
+    assert_eq!(world.nodes[BOB].queue.len(), 1);
+}
+
 // --- Blobs -----------------------------------------------------------------------------------------------------------
 
 fn attached(text: &str, blob: BlobId) -> Command {

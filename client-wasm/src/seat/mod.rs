@@ -256,7 +256,14 @@ impl Seat {
         self.act(|device, now| device.open(now, session));
         let asked = now();
         let (done, effects) = loop {
-            let outcome = self.device.borrow_mut().command(now(), session, &command);
+            let outcome = {
+                let mut device = self.device.borrow_mut();
+                // Never before what was given before it.
+                match device.waiting_commands(session).iter().any(|entry| entry.failed.is_none()) {
+                    true => device.command_later(now(), session, &command),
+                    false => device.command(now(), session, &command),
+                }
+            };
             match outcome {
                 Err(DeviceError::Opening(_)) if now().ms_since(asked) < OPEN_WITHIN_MS && !self.left.get() => {
                     self.document_comes(session).await;

@@ -46,6 +46,7 @@ impl Device {
             Some(replica) => replica.pending + replica.refused.len() as u64,
             None => 0,
         };
+        self.fail_waiting(session, effects);
         if unsent == 0 {
             if self.replicas.contains_key(&session) {
                 self.unfollow(session, effects);

@@ -51,6 +51,8 @@ pub(super) struct Queue {
     entries: Vec<WaitingCommand>,
     /// Sessions whose documents have come, as the shell was told.
     told: BTreeSet<DocumentId>,
+    /// Entries that were given after that: the store may not have them yet when the others are done.
+    late: BTreeSet<String>,
 }
 
 impl Queue {
@@ -70,6 +72,12 @@ impl Queue {
         self.told.remove(&session);
     }
 
+    /// Takes out which entries of this session were given late.
+    fn late_of(&mut self, session: DocumentId) -> BTreeSet<String> {
+        let of_session = self.entries.iter().filter(|entry| entry.session == session);
+        of_session.filter_map(|entry| self.late.take(&entry.id)).collect()
+    }
+
     fn sort(&mut self) {
         self.entries.sort_by(|a, b| (a.at, &a.id).cmp(&(b.at, &b.id)));
     }
@@ -77,14 +85,15 @@ impl Queue {
 
 impl Device {
     /// Queues a command on a session that is listed but isn't here; its document is fetched when there is a link. Where
-    /// the document is here, the command is done at once. Durable when [`Effects::queue`] is.
+    /// the document is here, and nothing waits for it, the command is done at once. Durable when [`Effects::queue`] is.
     pub fn command_later(
         &mut self,
         now: Timestamp,
         session: DocumentId,
         command: &Command,
     ) -> Result<(Done, Effects), DeviceError> {
-        if self.document(session).is_ok() {
+        // Never before what was given before it.
+        if self.document(session).is_ok() && !self.queue.waits_for(session) {
             return self.command(now, session, command);
         }
         self.may_write()?;
@@ -107,6 +116,9 @@ impl Device {
         let mut effects = Effects::default();
         effects.queue.push(QueueWrite::Keep(entry.clone()));
         effects.notices.push(Notice::Document(session));
+        if self.queue.told.contains(&session) {
+            self.queue.late.insert(entry.id.clone());
+        }
         self.queue.entries.push(entry);
         self.follow(session, &mut effects);
         Ok((done, self.settle(effects)))
@@ -161,10 +173,14 @@ impl Device {
         if self.document(session).is_err() {
             return effects;
         }
+        // Theirs is the next turn: that the document is here is told again below.
+        let late = self.queue.late_of(session);
         // What is no longer there was done, or let go, by another process.
-        self.queue.entries.retain(|entry| entry.session != session || queued.contains(&entry.id));
+        self.queue
+            .entries
+            .retain(|entry| entry.session != session || queued.contains(&entry.id) || late.contains(&entry.id));
         for mut entry in self.waiting_commands(session) {
-            if entry.failed.is_some() {
+            if entry.failed.is_some() || late.contains(&entry.id) {
                 continue;
             }
             match self.do_entry(now, &entry, &mut effects) {
@@ -186,6 +202,17 @@ impl Device {
         self.settle(effects)
     }
 
+    /// The session is gone for ever: what waits for it stays, to be read and let go.
+    pub(super) fn fail_waiting(&mut self, session: DocumentId, effects: &mut Effects) {
+        let why = DeviceError::Purged(session).to_string();
+        for entry in &mut self.queue.entries {
+            if entry.session == session && entry.failed.is_none() {
+                entry.failed = Some(why.clone());
+                effects.queue.push(QueueWrite::Keep(entry.clone()));
+            }
+        }
+    }
+
     fn do_entry(&mut self, now: Timestamp, entry: &WaitingCommand, effects: &mut Effects) -> Result<(), DeviceError> {
         let command = self.filled_in(&entry.command)?;
         let (session, seen) = self.derive(now, entry.session)?;
@@ -193,6 +220,8 @@ impl Device {
             return Ok(());
         }
         let blind = blind(&command, seen);
+        // The member may have been demoted since, and what is written then never reaches the others.
+        self.may_write()?;
         let given = Given { by: &entry.by, at: entry.at, id: Some(&entry.id) };
         let (replicas, views) = (&mut self.replicas, &self.views);
         let seen = views.get(&entry.session).and_then(|view| view.derived());
