@@ -220,7 +220,10 @@ impl Store {
 
     /// Everything but the documents.
     pub async fn left(&self) -> Result<Left, DatabaseError> {
-        let rows: Vec<Row> = decode_all(&self.database.all(ROWS, None).await?);
+        let stored = self.database.all(ROWS, None).await?;
+        let rows: Vec<Row> = decode_all(&stored);
+        // What an earlier version wrote of the list can't be read: the relay is asked for all of it.
+        let complete = rows.len() == stored.len();
         let writers = decode_all(&self.database.all(WRITERS, None).await?);
         let listed: BTreeSet<DocumentId> = rows.iter().map(|row| row.document).collect();
         let noted: Vec<KeptDocument> = decode_all(&self.database.all(KEPT, None).await?);
@@ -243,7 +246,7 @@ impl Store {
         }
         Ok(Left {
             rows,
-            cursor: self.meta("cursor").await?.unwrap_or(0),
+            cursor: self.meta("cursor").await?.filter(|_| complete).unwrap_or(0),
             writers,
             marks: self.meta("marks").await?.unwrap_or_default(),
             to_open,
