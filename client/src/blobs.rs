@@ -186,11 +186,20 @@ pub(crate) async fn upload(shared: Arc<Shared>) {
 async fn upload_all(shared: &Arc<Shared>, remote: &Remote) -> Result<(), Problem> {
     let on_disk = |error: crate::StoreError| Problem::passing(error.to_string());
     let mut outcome = Ok(());
-    for id in shared.outbox.waiting().map_err(on_disk)? {
+    // Asked before the notes are read: a blob has its note before the device knows of it.
+    let known: Vec<BlobId> = shared.device().waiting_blobs().collect();
+    let waiting = shared.outbox.waiting().map_err(on_disk)?;
+    for id in known.into_iter().filter(|id| !waiting.contains(id)) {
+        // Another process has brought it: only then does a note go.
+        shared.step(|device, _| device.blob_sent(id));
+    }
+    for id in waiting {
         let outbox = shared.outbox.clone();
         let read = tokio::task::spawn_blocking(move || outbox.get(id)).await;
         let sent = match read.unwrap_or(Ok(None)).map_err(on_disk)? {
-            // Another process has brought it, and dropped it since; or the disk has lost it, and nobody has it.
+            // Another process has brought it, and dropped it since.
+            None if !shared.outbox.waiting().map_err(on_disk)?.contains(&id) => Ok(()),
+            // The disk has lost it: what names it stays here.
             None => Err(Problem::lasting(format!("blob {id} is not on this device any more"))),
             Some(bytes) => remote.put(id, bytes).await,
         };

@@ -58,6 +58,8 @@ struct Known {
     generation: Option<log::Generation>,
     /// Up to where it was read.
     read: u64,
+    /// How long it was then: behind the last whole record there may be what a crash has cut short.
+    length: u64,
     hashes: HashSet<ChangeHash>,
     /// What another process wrote and nobody here has been given yet: it was read over while something was appended.
     unseen: HashSet<ChangeHash>,
@@ -97,9 +99,10 @@ impl FileStore {
 
     /// Whether another process has appended to a document since this one gave out what is in it.
     pub fn has_grown(&self, document: DocumentId) -> bool {
-        let (read, unseen) =
-            self.inner.files().get(&document).map_or((0, false), |known| (known.read, !known.unseen.is_empty()));
-        unseen || fs::metadata(self.inner.path(document)).is_ok_and(|file| file.len() > read)
+        let (length, unseen) =
+            self.inner.files().get(&document).map_or((0, false), |known| (known.length, !known.unseen.is_empty()));
+        // Shorter: it was compacted, and may have grown since.
+        unseen || fs::metadata(self.inner.path(document)).is_ok_and(|file| file.len() != length)
     }
 
     /// The documents that are here, with the bytes of their files and when they were last written.
@@ -253,6 +256,7 @@ impl Inner {
             sync_folder(&self.documents)?;
         }
         known.read += bytes.len() as u64;
+        known.length = known.read;
         known.hashes.extend(added);
         Ok(())
     }
@@ -281,12 +285,13 @@ impl Inner {
     fn sent(&self, document: DocumentId) -> Result<(), StoreError> {
         let _shared = self.shared()?;
         let path = self.path(document);
-        let file = File::open(&path).map_err(StoreError::at(&path))?;
+        let mut file = File::open(&path).map_err(StoreError::at(&path))?;
         // Nobody appends, or notes that, meanwhile.
         file.lock().map_err(StoreError::at(&path))?;
         let mut files = self.files();
         let Some(known) = files.get_mut(&document) else { return Ok(()) };
-        if !known.unseen.is_empty() || file.metadata().map_err(StoreError::at(&path))?.len() > known.read {
+        read_on(&mut file, &path, known, &Scope::from(""), document)?;
+        if !known.unseen.is_empty() {
             // Another process has appended what isn't known here: its note stays.
             return Ok(());
         }
@@ -329,7 +334,8 @@ fn read_on(
     let at = |error| StoreError::at(path)(error);
     let generation = log::generation(file).map_err(at)?;
     let mut before = HashSet::new();
-    if file.metadata().map_err(at)?.len() < known.read || known.generation != generation {
+    known.length = file.metadata().map_err(at)?.len();
+    if known.length < known.read || known.generation != generation {
         // It was compacted, or someone has put an older copy in its place.
         (known.read, before) = (0, std::mem::take(&mut known.hashes));
     }

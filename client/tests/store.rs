@@ -144,6 +144,33 @@ async fn a_store_sees_what_another_process_appended() {
 }
 
 #[tokio::test]
+async fn what_a_crash_cut_short_is_nothing_to_be_read() {
+    let place = Place::new();
+    let records = records(place.document, 2, "me");
+    place.open().append(&records).await.unwrap();
+    let path = place.file();
+    let bytes = fs::read(&path).unwrap();
+    fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
+    let store = place.open();
+    assert_eq!(store.scan(&scope(), place.document).await.unwrap(), records[..1]);
+    assert!(!store.has_grown(place.document), "whoever reads it again finds the same");
+}
+
+#[tokio::test]
+async fn what_is_appended_after_a_compaction_is_seen_and_stays_noted() {
+    let place = Place::new();
+    let records = records(place.document, 40, "me");
+    let (ours, theirs) = (place.open(), place.open());
+    theirs.append(&records[..39]).await.unwrap();
+    ours.scan(&scope(), place.document).await.unwrap();
+    theirs.compact(&scope(), place.document).await.unwrap();
+    theirs.append(&records[39..]).await.unwrap();
+    assert!(ours.has_grown(place.document), "though the file is shorter than it was");
+    ours.sent(place.document).await.unwrap();
+    assert_eq!(place.open().unsent().unwrap(), [place.document]);
+}
+
+#[tokio::test]
 async fn what_is_unsent_is_noted_until_it_is_sent() {
     let place = Place::new();
     let records = records(place.document, 3, "me");
