@@ -12,7 +12,8 @@ use super::model::{Origin, Run, Session, Usage};
 use super::trust::{self, Verdict};
 use crate::ids::{Micros, Timestamp};
 
-/// Entries of one session. Beyond it days are taken together by month, then by year, then all.
+/// Entries of one session. Beyond it days are taken together by month, then by year, then all; then what is
+/// beyond it, as one.
 pub const MOST: usize = 400;
 
 /// Characters of a word in them.
@@ -62,7 +63,19 @@ pub fn spent(session: &Session, writers: &Writers) -> Vec<Spent> {
             break;
         }
     }
-    sums.truncate(MOST);
+    if sums.len() > MOST {
+        // What is left is told together: of no agent, model or action, but none of it is lost.
+        let rest = sums.split_off(MOST - 1);
+        let mut others = Spent { task: rest.first().and_then(|sum| sum.task.clone()), ..Spent::default() };
+        for sum in rest {
+            others.runs += sum.runs;
+            others.usage += sum.usage;
+            others.cost_micros.0 = others.cost_micros.0.saturating_add(sum.cost_micros.0);
+            others.incomplete |= sum.incomplete;
+            others.estimated |= sum.estimated;
+        }
+        sums.push(others);
+    }
     sums
 }
 
@@ -165,5 +178,15 @@ mod tests {
         assert!(sums.iter().all(|sum| sum.day.len() == 7), "by month");
         assert_eq!(sums.iter().map(|sum| sum.cost_micros.0).sum::<u64>(), 3_000);
         assert_eq!(sums.iter().map(|sum| sum.runs).sum::<u64>(), 1_000);
+    }
+
+    #[test]
+    fn many_models_are_taken_together_in_the_end_and_no_money_is_lost() {
+        let runs: Vec<Run> = (0..1_000).map(|n| run(&format!("u{n}"), 0, &format!("m{n}"), Some(3))).collect();
+        let sums = spent(&session(runs), &Writers::default());
+        assert_eq!(sums.len(), MOST);
+        assert_eq!(sums.iter().map(|sum| sum.cost_micros.0).sum::<u64>(), 3_000);
+        assert_eq!(sums.iter().map(|sum| sum.runs).sum::<u64>(), 1_000);
+        assert_eq!(sums.iter().map(|sum| sum.usage.input).sum::<u64>(), 10_000);
     }
 }
