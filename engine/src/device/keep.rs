@@ -58,6 +58,13 @@ pub struct KeptDocument {
     pub unsent: bool,
 }
 
+impl KeptDocument {
+    /// Whether a relay with these heads has all of it, as far as is known.
+    fn may_be_with(&self, heads: &[ChangeHash]) -> bool {
+        self.heads.is_empty() || self.heads == heads
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Keep {
@@ -250,7 +257,9 @@ impl Keep {
         if let Keeps::Recent { .. } = keeps {
             // What isn't here takes no room.
             let (others, fit) = self.fitting(&self.ranked(rows.into_iter()), &pinned, keeps);
-            excess.extend(others[fit..].iter().rev().map(|(_, row)| row.document));
+            // With other heads than here the relay may be behind: it was restored from a backup.
+            let has = |row: &Row| self.kept.get(&row.document).is_some_and(|kept| kept.may_be_with(&row.heads));
+            excess.extend(others[fit..].iter().rev().filter(|(_, row)| has(row)).map(|(_, row)| row.document));
         }
         excess.retain(|document| !protected(*document) && self.kept.get(document).is_some_and(|kept| !kept.unsent));
         excess
@@ -367,6 +376,16 @@ mod tests {
         assert_eq!(keep.queue, [rows[2].document, rows[0].document]);
         keep.restore(rows.iter().map(|row| kept(row, 5)).collect());
         assert_eq!(keep.excess(ONE, rows.iter(), pinned, |_| false), [rows[1].document]);
+    }
+
+    #[test]
+    fn what_the_relay_has_other_heads_of_stays() {
+        let mut rows = [row(1, 10), row(2, 20), row(3, 30)];
+        let mut keep = Keep::new(ONE);
+        keep.restore(rows.iter().map(|row| kept(row, 5)).collect());
+        // It was restored from a backup.
+        rows[0].heads = vec![automerge::ChangeHash([9; 32])];
+        assert_eq!(keep.excess(ONE, rows.iter(), |_| false, |_| false), [rows[1].document]);
     }
 
     #[test]

@@ -26,6 +26,8 @@ impl Device {
         self.document(document)?;
         let replica = self.replicas.get_mut(&document).ok_or(DeviceError::NotHere(document))?;
         let gone = replica.discard().map_err(|why| DeviceError::Broken { document, why })?;
+        // What named a blob may be gone.
+        replica.hold_for(&self.uploads);
         let mut effects = Effects::default();
         if gone.is_empty() {
             return Ok((0, effects));
