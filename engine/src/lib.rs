@@ -14,6 +14,8 @@ pub mod graph;
 pub mod ids;
 pub mod position;
 pub mod profile;
+#[cfg(feature = "schema")]
+pub mod schema;
 pub mod session;
 pub mod storage;
 pub mod sync;

@@ -79,8 +79,8 @@ fn clippy_wasm() -> Outcome {
 /// `cargo nextest` where it is there, else `cargo test`. Both print what the tests with a line for people print.
 fn rust_tests(prepare: impl FnOnce(&mut Command)) -> Outcome {
     let mut tests = cargo();
-    // With the engine's types for the web client, which a test compares with what is checked in.
-    let all = ["--workspace", "--features", "skein-engine/ts", "--no-fail-fast"];
+    // With the engine's types for the web client and its JSON Schemas, which tests compare with what is checked in.
+    let all = ["--workspace", "--features", "skein-engine/ts,skein-engine/schema", "--no-fail-fast"];
     if has("cargo-nextest") {
         tests.args(["nextest", "run"]).args(all).args(["--status-level", "fail"]);
     } else {
