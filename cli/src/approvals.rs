@@ -41,7 +41,10 @@ pub(crate) async fn run(arguments: ApprovalsArgs) -> Result<(), Failure> {
 
 async fn rows(opened: &Opened) -> Vec<Row> {
     opened.listed().await;
-    let asking = in_order(opened).into_iter().filter(|summary| matches!(summary.reason, Some(Reason::Approval { .. })));
+    let asking = [false, true]
+        .into_iter()
+        .flat_map(|archived| in_order(opened, archived))
+        .filter(|summary| matches!(summary.reason, Some(Reason::Approval { .. })));
     let mut rows = Vec::new();
     for summary in asking {
         let session = summary.id;

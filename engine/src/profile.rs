@@ -132,10 +132,10 @@ pub fn sorted(profile: &Profile, mut list: Vec<Listed>) -> Vec<Listed> {
     keyed.into_iter().map(|(_, listed)| listed).collect()
 }
 
-/// By position, missing ones last; equal ones by the text of their ids, which is what other programs compare.
+/// By position, missing ones last; equal ones by the bytes of their ids, as in [`crate::session::list`].
 pub fn compare(a: (Option<&str>, DocumentId), b: (Option<&str>, DocumentId)) -> Ordering {
     let missing_last = a.0.is_none().cmp(&b.0.is_none());
-    missing_last.then_with(|| a.0.cmp(&b.0)).then_with(|| a.1.to_string().cmp(&b.1.to_string()))
+    missing_last.then_with(|| a.0.cmp(&b.0)).then_with(|| a.1.cmp(&b.1))
 }
 
 /// Does what a person asks; nothing is written if it is so already. `list`: every session that is known, archived ones

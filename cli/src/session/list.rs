@@ -1,7 +1,7 @@
 //! `skein session list`.
 
 use skein_engine::session::Summary;
-use skein_engine::session::conversation::Status;
+use skein_engine::session::list::{self, Query};
 use skein_engine::session::summary::NameSource;
 
 use super::transcript::{one_line, status_word};
@@ -17,20 +17,16 @@ pub(super) async fn list(opened: &Opened, archived: bool, deleted: bool, as_json
         summaries.sort_by_key(|summary| std::cmp::Reverse(summary.deleted_at));
         summaries
     } else {
-        let mut summaries = in_order(opened);
-        summaries.retain(|summary| (summary.status == Status::Archived) == archived);
-        summaries
+        in_order(opened, archived)
     };
     if as_json { json(&summaries) } else { out(&table(&summaries.iter().map(row).collect::<Vec<_>>())) }
 }
 
-/// All sessions that aren't deleted, in the member's order (rule 17): by position as bytes, missing ones last, ties by
-/// id.
-pub(crate) fn in_order(opened: &Opened) -> Vec<Summary> {
-    let mut summaries = opened.client.read(|device, now| device.summaries(now));
-    summaries
-        .sort_by_cached_key(|summary| (summary.position.is_none(), summary.position.clone(), summary.id.to_string()));
-    summaries
+/// The sessions in the archive, or all others, in the member's order.
+pub(crate) fn in_order(opened: &Opened, archived: bool) -> Vec<Summary> {
+    let summaries = opened.client.read(|device, now| device.summaries(now));
+    let query = Query { archived, ..Query::default() };
+    list::list(&summaries, &query, |_| None).into_iter().cloned().collect()
 }
 
 fn row(summary: &Summary) -> Vec<String> {
