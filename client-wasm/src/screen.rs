@@ -29,7 +29,7 @@ enum Watched {
     /// Nothing yet.
     Blank,
     Absent(Absence, Vec<WaitingCommand>),
-    Shown(Shown),
+    Shown(Box<Shown>),
 }
 
 struct Shown {
@@ -155,7 +155,8 @@ impl Screen {
         }
         let same = fresh.is_empty()
             && given.is_some_and(|given| given.head == head && given.order == order && given.queued == queued);
-        *watched = Watched::Shown(Shown { head: head.clone(), order: order.clone(), queued: queued.clone(), messages });
+        let shown = Shown { head: head.clone(), order: order.clone(), queued: queued.clone(), messages };
+        *watched = Watched::Shown(Box::new(shown));
         (!same).then_some(Patch::Conversation { session, head, order, queued, messages: fresh })
     }
 
