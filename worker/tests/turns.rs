@@ -7,6 +7,8 @@ mod support;
 
 use std::time::{Duration, Instant};
 
+use skein_client::Event;
+use skein_engine::device::Notice;
 use skein_engine::session::Command;
 use skein_engine::session::conversation::{Content, Reason, ShownCallState, Status, TurnState};
 use skein_engine::session::summary::NameSource;
@@ -171,8 +173,18 @@ async fn a_call_that_ran_when_its_worker_died_is_in_doubt_and_asks() {
 async fn a_call_that_ran_when_its_worker_was_stopped_is_in_doubt_too() {
     let stage = Stage::new().await;
     let first = stage.worker(demo(FAST));
+    let mut notices = stage.person.notices();
     let session = stage.new_session("slow tool").await;
-    rolling(&stage, session).await;
+    // Marked is not begun: only a call that the worker names is under way.
+    let begun = async {
+        loop {
+            match notices.next().await.expect("the person's client runs") {
+                Event::Notice(Notice::Activity { session: of, tool: Some(_), .. }) if of == session => break,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), begun).await.expect("the call begins");
     first.stop().await;
     let _second = stage.worker(demo(FAST));
     let doubtful = stage.settled(session, Status::Paused).await;
