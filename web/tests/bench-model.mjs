@@ -12,7 +12,7 @@ const name = 'skein_client_wasm';
 const types = { js: 'text/javascript', wasm: 'application/wasm', html: 'text/html' };
 const page = `<!doctype html><script type="module">
 import start, { measureModel } from './${name}.js';
-await start();
+await start({ module_or_path: await fetch('./${name}_bg.wasm') });
 window.figures = measureModel(() => performance.now());
 </script>`;
 
@@ -39,6 +39,8 @@ async function inChromium() {
   try {
     const tab = await browser.newPage();
     const failed = new Promise((_, fail) => tab.on('pageerror', fail));
+    // It may fail before anybody waits for it.
+    failed.catch(() => {});
     await tab.goto(`http://127.0.0.1:${server.address().port}/`);
     await Promise.race([tab.waitForFunction(() => 'figures' in window, null, { timeout: 600_000 }), failed]);
     return { place: `Chromium ${browser.version()}`, figures: await tab.evaluate(() => window.figures) };
