@@ -8,14 +8,14 @@ use skein_engine::graph::change::ParsedChange;
 use skein_engine::ids::{DocumentId, Scope};
 use tokio::sync::mpsc;
 
-use crate::accounts::{Accounts, AccountsError, Workspace};
+use crate::accounts::Workspace;
 use crate::catalog::rows::Rows;
 use crate::catalog::saved::{SavedRow, buried, derived, read_rows};
 use crate::config::RelayError;
 use crate::projector::Projected;
+use crate::relay::Stores;
 use crate::store::StoreError;
 use crate::store::database::Damage;
-use crate::store::ledger::Ledger;
 use crate::store::log::Log;
 use crate::{clock, projector, relay};
 
@@ -47,44 +47,18 @@ pub struct Verified {
 
 /// The stores of a folder that no relay uses.
 struct Opened {
-    accounts: Accounts,
-    log: Log,
-    ledger: Ledger,
-    damage: Vec<Damage>,
+    stores: Stores,
     // Held as long as the stores are open.
     _lock: std::fs::File,
 }
 
 impl Opened {
     fn new(data: &Path) -> Result<Self, RelayError> {
-        let path = data.join("accounts.json");
+        let path = data.join(relay::ACCOUNTS);
         // A folder named by mistake is not made into a relay's.
-        std::fs::metadata(&path).map_err(|source| RelayError::Data { path: path.clone(), source })?;
+        std::fs::metadata(&path).map_err(|source| RelayError::Data { path, source })?;
         let lock = relay::lock(data)?;
-        let accounts = Accounts::open(&path).map_err(|error| match error {
-            AccountsError::Io(source) => RelayError::Data { path: path.clone(), source },
-            other => RelayError::Accounts { path: path.clone(), reason: other.to_string() },
-        })?;
-        let (log, log_damage) = Log::open(&data.join("log"))?;
-        let (ledger, ledger_damage) = Ledger::open(&data.join("ledger"))?;
-        if ledger_damage.is_some() {
-            relay::write_again(&accounts, &log, &ledger)?;
-        }
-        let damage = log_damage.into_iter().chain(ledger_damage).collect();
-        Ok(Self { accounts, log, ledger, damage, _lock: lock })
-    }
-
-    fn close(&self) {
-        self.log.close();
-        self.ledger.close();
-    }
-
-    /// Every scope, workspaces first.
-    fn scopes(&self) -> Vec<Scope> {
-        let workspaces = self.accounts.workspaces();
-        let members = workspaces.iter().flat_map(|workspace| self.accounts.everyone(&workspace.id));
-        let members: Vec<Scope> = members.map(|member| member.scope()).collect();
-        workspaces.iter().map(Workspace::scope).chain(members).collect()
+        Ok(Self { stores: Stores::open(data)?, _lock: lock })
     }
 }
 
@@ -95,12 +69,12 @@ pub async fn rebuild_summaries(data: &Path) -> Result<Rebuilt, RelayError> {
     let opened = Arc::new(opened);
     let (done, mut rows) = mpsc::unbounded_channel();
     let told = move |projected: Projected| _ = done.send(projected);
-    let (handle, project) = projector::runner(data, opened.log.clone(), opened.ledger.clone(), told);
+    let (handle, project) = projector::runner(data, opened.stores.log.clone(), opened.stores.ledger.clone(), told);
     let thread = std::thread::spawn(project);
-    let group = opened.log.group().saturating_sub(1);
+    let group = opened.stores.log.group().saturating_sub(1);
     let mut rebuilt = Rebuilt::default();
-    for scope in opened.accounts.workspaces().iter().map(Workspace::scope) {
-        let (of, log) = (scope.clone(), opened.log.clone());
+    for scope in opened.stores.accounts.workspaces().iter().map(Workspace::scope) {
+        let (of, log) = (scope.clone(), opened.stores.log.clone());
         let documents = blocking(move || Ok(log.documents_now(&of)?)).await?;
         documents.iter().for_each(|document| handle.again((scope.clone(), *document), group));
         // What could not be built is tried again later: such a row may come twice, or while another workspace is done.
@@ -121,18 +95,18 @@ pub async fn rebuild_summaries(data: &Path) -> Result<Rebuilt, RelayError> {
     // One that panicked has said so.
     let _ = thread.join();
     blocking(move || {
-        opened.close();
+        opened.stores.close();
         Ok(rebuilt)
     })
     .await
 }
 
 fn put(opened: &Opened, scope: &Scope, projected: Vec<Projected>, mut rebuilt: Rebuilt) -> Result<Rebuilt, RelayError> {
-    let saved = read_rows(&opened.log)?.rows.remove(scope).unwrap_or_default();
+    let saved = read_rows(&opened.stores.log)?.rows.remove(scope).unwrap_or_default();
     let mut rows = Rows::new(clock::now(), saved);
     let listed: Vec<DocumentId> = rows.iter().map(|row| row.document).collect();
     let mut there: HashSet<DocumentId> = HashSet::new();
-    let graves: HashMap<_, _> = opened.ledger.graves()?.into_iter().filter(|(key, _)| key.0 == *scope).collect();
+    let graves: HashMap<_, _> = opened.stores.ledger.graves()?.into_iter().filter(|(key, _)| key.0 == *scope).collect();
     for projected in projected.into_iter().filter(|projected| !graves.contains_key(&projected.key)) {
         let (key, group) = (projected.key.clone(), projected.group);
         there.insert(key.1);
@@ -141,17 +115,17 @@ fn put(opened: &Opened, scope: &Scope, projected: Vec<Projected>, mut rebuilt: R
         let row = derived(projected, rows.get(&key.1));
         let (cursor, news) = rows.put(row.clone());
         rebuilt.changed += usize::from(news);
-        SavedRow { cursor, row }.save(&opened.log, &key, group);
+        SavedRow { cursor, row }.save(&opened.stores.log, &key, group);
     }
     for (key, grave) in graves {
         there.insert(key.1);
         let row = buried(&key, grave);
         let (cursor, news) = rows.put(row.clone());
         rebuilt.changed += usize::from(news);
-        SavedRow { cursor, row }.save(&opened.log, &key, opened.log.group());
+        SavedRow { cursor, row }.save(&opened.stores.log, &key, opened.stores.log.group());
     }
     for document in listed.into_iter().filter(|document| !there.contains(document)) {
-        opened.log.remove_row(&(scope.clone(), document))?;
+        opened.stores.log.remove_row(&(scope.clone(), document))?;
         rebuilt.removed += 1;
     }
     Ok(rebuilt)
@@ -164,23 +138,23 @@ pub async fn verify(data: &Path) -> Result<Verified, RelayError> {
     blocking(move || {
         let opened = Opened::new(&folder)?;
         let mut verified =
-            Verified { problems: opened.damage.iter().map(Damage::to_string).collect(), ..Verified::default() };
-        let listed: HashSet<_> = read_rows(&opened.log)?
+            Verified { problems: opened.stores.damage.iter().map(Damage::to_string).collect(), ..Verified::default() };
+        let listed: HashSet<_> = read_rows(&opened.stores.log)?
             .rows
             .into_iter()
             .flat_map(|(scope, rows)| rows.into_iter().map(move |(_, row)| (scope.clone(), row.document)))
             .collect();
-        let uncovered: HashSet<_> = opened.log.uncovered()?.into_iter().collect();
-        for scope in opened.scopes() {
-            for document in opened.log.documents_now(&scope)? {
-                check(&opened.log, &scope, document, &mut verified)?;
+        let uncovered: HashSet<_> = opened.stores.log.uncovered()?.into_iter().collect();
+        for scope in opened.stores.scopes() {
+            for document in opened.stores.log.documents_now(&scope)? {
+                check(&opened.stores.log, &scope, document, &mut verified)?;
                 let key = (scope.clone(), document);
                 if scope.is_workspace() && !listed.contains(&key) && !uncovered.contains(&key) {
                     verified.problems.push(format!("{document} has no row: run `skein admin rebuild-summaries`"));
                 }
             }
         }
-        opened.close();
+        opened.stores.close();
         Ok(verified)
     })
     .await

@@ -38,6 +38,8 @@ use crate::{accounts, catalog, clock, commit, durable, founding, http, hub, proj
 
 /// WebSockets that may be open.
 const MAX_SOCKETS: usize = 16_384;
+/// The file of the accounts in a data folder.
+pub(crate) const ACCOUNTS: &str = "accounts.json";
 /// The name of the first workspace.
 const WORKSPACE: &str = "Skein";
 /// How often it is kept when tokens were last used.
@@ -259,13 +261,7 @@ struct Opened {
 
 impl Opened {
     fn new(data: &Path) -> Result<Self, RelayError> {
-        let path = data.join("accounts.json");
-        let accounts = Accounts::open(&path).map_err(|error| match error {
-            AccountsError::Io(source) => RelayError::Data { path: path.clone(), source },
-            other => RelayError::Accounts { path: path.clone(), reason: other.to_string() },
-        })?;
-        let (log, log_damage) = Log::open(&data.join("log"))?;
-        let (ledger, ledger_damage) = Ledger::open(&data.join("ledger"))?;
+        let Stores { accounts, log, ledger, damage } = Stores::open(data)?;
         let folder = data.join("blobs");
         let blobs = Blobs::open(&folder).map_err(|source| RelayError::Data { path: folder, source })?;
         if accounts.workspaces().is_empty() {
@@ -275,30 +271,65 @@ impl Opened {
             let found = accounts.found(workspace, owner, &seeds);
             found.map_err(|error| RelayError::Workspace(error.to_string()))?;
         }
-        let nobody = || RelayError::Accounts { path: path.clone(), reason: "it names no owner".to_owned() };
+        let nobody = || RelayError::Accounts { path: data.join(ACCOUNTS), reason: "it names no owner".to_owned() };
         let workspace = accounts.workspaces().into_iter().next().ok_or_else(nobody)?;
         let owner = accounts.members(&workspace.id).into_iter().find(|member| member.role == MemberRole::Owner);
         let owner = owner.ok_or_else(nobody)?;
         let accounts = Arc::new(accounts);
         let owner_token = token_in(&data.join("owner-token"), &accounts, &owner.id, "owner-token", WriterKind::Member)?;
-        if ledger_damage.is_some() {
-            write_again(&accounts, &log, &ledger)?;
-        }
-        let damage: Vec<Damage> = log_damage.into_iter().chain(ledger_damage).collect();
         Ok(Self { accounts, log, ledger, blobs, workspace, owner, owner_token, damage })
     }
 }
 
-/// Who wrote what, in a ledger that lost it: only the start that finds the damage knows of it. Blocks.
-pub(crate) fn write_again(accounts: &Accounts, log: &Log, ledger: &Ledger) -> Result<(), StoreError> {
-    let mut scopes: Vec<_> = accounts.workspaces().iter().map(Workspace::scope).collect();
-    for workspace in accounts.workspaces() {
-        scopes.extend(accounts.everyone(&workspace.id).iter().map(Member::scope));
+/// What a data folder holds of accounts and documents.
+pub(crate) struct Stores {
+    pub(crate) accounts: Accounts,
+    pub(crate) log: Log,
+    pub(crate) ledger: Ledger,
+    pub(crate) damage: Vec<Damage>,
+}
+
+impl Stores {
+    /// Opens all of it. A ledger that was lost is written again at once, since only the opening that finds the damage
+    /// knows of it. Blocks.
+    pub(crate) fn open(data: &Path) -> Result<Self, RelayError> {
+        let path = data.join(ACCOUNTS);
+        let accounts = Accounts::open(&path).map_err(|error| match error {
+            AccountsError::Io(source) => RelayError::Data { path: path.clone(), source },
+            other => RelayError::Accounts { path: path.clone(), reason: other.to_string() },
+        })?;
+        let (log, log_damage) = Log::open(&data.join("log"))?;
+        let (ledger, ledger_damage) = Ledger::open(&data.join("ledger"))?;
+        let lost = ledger_damage.is_some();
+        let damage = log_damage.into_iter().chain(ledger_damage).collect();
+        let stores = Self { accounts, log, ledger, damage };
+        if lost {
+            stores.write_again()?;
+        }
+        Ok(stores)
     }
-    repair::writers(log, ledger, &scopes, |principal| {
-        let relay = founding::relay_writer();
-        if *principal == relay.principal { Some(relay) } else { accounts.writer(principal) }
-    })
+
+    /// Who wrote what, in a ledger that lost it.
+    fn write_again(&self) -> Result<(), StoreError> {
+        repair::writers(&self.log, &self.ledger, &self.scopes(), |principal| {
+            let relay = founding::relay_writer();
+            if *principal == relay.principal { Some(relay) } else { self.accounts.writer(principal) }
+        })
+    }
+
+    /// Every scope, workspaces first.
+    pub(crate) fn scopes(&self) -> Vec<Scope> {
+        let workspaces = self.accounts.workspaces();
+        let members = workspaces.iter().flat_map(|workspace| self.accounts.everyone(&workspace.id));
+        let members: Vec<Scope> = members.map(|member| member.scope()).collect();
+        workspaces.iter().map(Workspace::scope).chain(members).collect()
+    }
+
+    /// Closes the stores. Blocks.
+    pub(crate) fn close(&self) {
+        self.log.close();
+        self.ledger.close();
+    }
 }
 
 /// The token in a file, if it is good; else a new one, left there.

@@ -1,3 +1,5 @@
+//! Accounts as the rest of the relay uses them: who may come in, what ends when, and what a reopened file still knows.
+
 use bytes::Bytes;
 use skein_engine::ids::DocumentId;
 
