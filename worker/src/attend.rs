@@ -9,7 +9,7 @@ use automerge::transaction::{Transactable, Transaction};
 use automerge::{AutomergeError, ReadDoc};
 use skein_engine::ids::{DocumentId, Epoch};
 use skein_engine::session::conversation::{Conversation, Decision};
-use skein_engine::session::model::{Cost, Run, RunError, RunState, Session, Usage};
+use skein_engine::session::model::{Run, RunError, RunState, Session};
 use skein_engine::session::work::{Work, WorkKind};
 use skein_engine::session::write;
 use skein_engine::wire::catalog::{FromRelay, ToRelay};
@@ -152,26 +152,15 @@ impl Beginning {
         let preamble = keep_preamble(link, before, fresh).await;
         let (provider, name) = named.split_once('/').unwrap_or(("", &named));
         let run = Run {
-            turn: work.turn.clone(),
-            epoch,
             place: work.place.unwrap_or(epoch),
-            answers: work.answers.clone(),
             continues: work.continues.clone(),
             request: work.request.clone(),
-            inherited: false,
             agent: Some(agent_id),
             model: Some(name.to_owned()),
             provider: Some(provider.to_owned()),
-            preamble: None,
             worker: Some(link.read(|device, _| device.peer().to_string())),
-            state: RunState::Streaming,
             started_at: Some(now(link)),
-            ended_at: None,
-            usage: Usage::default(),
-            cost: Cost::default(),
-            stop_reason: None,
-            error: None,
-            by: Vec::new(),
+            ..Run::new(work.turn.clone(), epoch, work.answers.clone())
         };
         Some(Self { run, model, preamble, tools })
     }

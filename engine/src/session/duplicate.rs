@@ -180,28 +180,7 @@ fn inherited(run: &Run, turn: &ShownTurn, is_here: &impl Fn(&str) -> bool) -> Ru
 
 /// A run that answers without a word.
 fn silent(turn: String, epoch: Epoch, answers: Vec<String>) -> Run {
-    Run {
-        turn,
-        epoch,
-        place: epoch,
-        answers,
-        continues: None,
-        request: None,
-        inherited: true,
-        agent: None,
-        model: None,
-        provider: None,
-        preamble: None,
-        worker: None,
-        state: RunState::Completed,
-        started_at: None,
-        ended_at: None,
-        usage: super::model::Usage::default(),
-        cost: Cost::default(),
-        stop_reason: None,
-        error: None,
-        by: Vec::new(),
-    }
+    Run { inherited: true, state: RunState::Completed, ..Run::new(turn, epoch, answers) }
 }
 
 /// What messages are written with, looked up by what they name.

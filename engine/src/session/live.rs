@@ -433,32 +433,11 @@ mod tests {
     use super::*;
     use crate::ids::{Timestamp, random_actor};
     use crate::session::command::{self, Given, NewSession};
-    use crate::session::model::{Cost, Part, PartKind, RunState, Usage};
+    use crate::session::model::{Part, PartKind, RunState};
     use crate::session::{read, write};
 
     fn run(turn: &str) -> Run {
-        Run {
-            turn: turn.to_owned(),
-            epoch: Epoch(1),
-            place: Epoch(1),
-            answers: vec![turn.to_owned()],
-            continues: None,
-            request: None,
-            inherited: false,
-            agent: None,
-            model: None,
-            provider: None,
-            preamble: None,
-            worker: None,
-            state: RunState::Streaming,
-            started_at: None,
-            ended_at: None,
-            usage: Usage::default(),
-            cost: Cost::default(),
-            stop_reason: None,
-            error: None,
-            by: Vec::new(),
-        }
+        Run::new(turn, Epoch(1), vec![turn.to_owned()])
     }
 
     struct Followed {

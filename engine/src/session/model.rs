@@ -275,6 +275,32 @@ pub struct Run {
 }
 
 impl Run {
+    /// A run that has just begun at its own place, and says nothing more.
+    pub fn new(turn: impl Into<String>, epoch: Epoch, answers: Vec<String>) -> Self {
+        Self {
+            turn: turn.into(),
+            epoch,
+            place: epoch,
+            answers,
+            continues: None,
+            request: None,
+            inherited: false,
+            agent: None,
+            model: None,
+            provider: None,
+            preamble: None,
+            worker: None,
+            state: RunState::Streaming,
+            started_at: None,
+            ended_at: None,
+            usage: Usage::default(),
+            cost: Cost::default(),
+            stop_reason: None,
+            error: None,
+            by: Vec::new(),
+        }
+    }
+
     /// `turn/epoch`.
     pub fn key(&self) -> RunKey {
         format!("{}/{}", self.turn, self.epoch.0)

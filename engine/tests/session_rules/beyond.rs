@@ -192,10 +192,7 @@ fn a_message_instead_of_a_decision_cancels_the_call() {
     world.command(B, Command::queue("later")).unwrap();
     world.sync_all();
     assert_eq!(world.due(worker), None);
-    world.send(A, "no, this");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, "no, this");
     assert_eq!(call_states(&world, A), [("c1".to_owned(), ShownCallState::Cancelled)]);
     assert_eq!(
         world.command(A, Command::Approve { call: "c1".into(), for_session: false }),
@@ -259,10 +256,7 @@ fn a_command_that_cant_be_done_says_why() {
     assert_eq!(world.command(A, Command::Retry { message: None }), Err(CommandError::NothingAnswered));
     let approve = world.command(A, Command::Approve { call: "none".into(), for_session: false });
     assert!(matches!(approve, Err(CommandError::Unknown { what: "call", .. })));
-    world.send(A, "u1");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, "u1");
     assert_eq!(world.command(A, Command::Pause), Err(CommandError::NothingStreams));
     assert_eq!(world.command(A, Command::Continue), Err(CommandError::NothingStopped));
 }

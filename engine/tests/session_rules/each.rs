@@ -18,10 +18,7 @@ use crate::{A, B, call_states, two_devices};
 /// A session with this message, answered.
 fn answered(text: &str) -> (World, Who) {
     let (mut world, worker) = two_devices();
-    world.send(A, text);
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, text);
     (world, worker)
 }
 
@@ -42,26 +39,10 @@ fn hide_one(world: &mut World, who: Who, hidden: &str, text: &str) {
 
 fn run(turn: &str, epoch: u64, answers: &[&str]) -> Run {
     Run {
-        turn: turn.into(),
-        epoch: Epoch(epoch),
-        place: Epoch(epoch),
-        answers: answers.iter().map(|id| (*id).to_owned()).collect(),
-        continues: None,
-        request: None,
-        inherited: false,
-        agent: None,
-        model: None,
-        provider: None,
-        preamble: None,
-        worker: None,
         state: RunState::Completed,
-        started_at: None,
-        ended_at: None,
         usage: Usage { output: 5, ..Usage::default() },
         cost: Cost { micros: Some(Micros(70)), ..Cost::default() },
-        stop_reason: None,
-        error: None,
-        by: Vec::new(),
+        ..Run::new(turn, Epoch(epoch), answers.iter().map(|id| (*id).to_owned()).collect())
     }
 }
 
@@ -109,10 +90,7 @@ fn rule_3_a_run_goes_with_the_last_message_that_it_answers() {
     assert_eq!(world.shape(worker), " | u1 u3".trim_start());
     let (mut world, worker) = two_devices();
     world.send(A, "u1");
-    world.send(A, "u2");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, "u2");
     hide_one(&mut world, A, "u1", "u3");
     assert_eq!(world.shape(A), "u2 a(u1+u2) | u3");
 }
@@ -121,10 +99,7 @@ fn rule_3_a_run_goes_with_the_last_message_that_it_answers() {
 fn rule_3_the_front_run_is_the_one_that_began_last_wherever_it_stands() {
     let (mut world, worker) = two_devices();
     for text in ["u1", "u2"] {
-        world.send(A, text);
-        world.sync_all();
-        world.answer(worker);
-        world.sync_all();
+        world.ask(A, worker, text);
     }
     world.retry(A, "u1");
     world.sync_all();
@@ -173,10 +148,7 @@ fn rule_4_one_message_must_have_seen_every_stop() {
 fn rule_5_runs_stand_by_place_and_a_text_goes_on_where_its_worker_saw_it_end() {
     let (mut world, worker) = two_devices();
     for text in ["u1", "u2"] {
-        world.send(A, text);
-        world.sync_all();
-        world.answer(worker);
-        world.sync_all();
+        world.ask(A, worker, text);
     }
     world.retry(A, "u1");
     world.sync_all();
@@ -196,10 +168,7 @@ fn rule_5_runs_stand_by_place_and_a_text_goes_on_where_its_worker_saw_it_end() {
 fn rule_6_a_retry_answers_only_what_is_visible_and_stands_where_the_answer_stood() {
     let (mut world, worker) = two_devices();
     world.send(A, "u1");
-    world.send(A, "u2");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, "u2");
     hide_one(&mut world, A, "u1", "u3");
     world.retry(A, "u2");
     world.sync_all();

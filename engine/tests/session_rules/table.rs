@@ -31,10 +31,7 @@ fn every_row_of_the_table_has_its_test() {
 #[test]
 fn a_message_is_answered_and_the_next_follows() {
     let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, "u1");
     world.send(B, "u2");
     world.sync_all();
     assert_eq!(world.shape(A), "u1 a(u1) | u2");
@@ -49,10 +46,7 @@ fn a_message_is_answered_and_the_next_follows() {
 #[test]
 fn two_edits_of_one_message_both_stay() {
     let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, "u1");
     world.edit(A, &["u1"], "u2");
     world.edit(B, &["u1"], "u3");
     world.sync_all();
@@ -67,10 +61,7 @@ fn two_edits_of_one_message_both_stay() {
 #[test]
 fn an_edit_of_an_edit_stands_alone() {
     let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, "u1");
     world.edit(A, &["u1"], "u2");
     world.edit(A, &["u2"], "u3");
     world.sync_all();
@@ -84,10 +75,7 @@ fn an_edit_of_an_edit_stands_alone() {
 fn an_edit_that_hides_what_follows_beside_an_edit_of_the_first() {
     let (mut world, worker) = two_devices();
     for text in ["u1", "u2", "u3"] {
-        world.send(A, text);
-        world.sync_all();
-        world.answer(worker);
-        world.sync_all();
+        world.ask(A, worker, text);
     }
     world.edit(A, &["u2", "u3"], "u4");
     world.edit(B, &["u1", "u2", "u3"], "u5");
@@ -103,15 +91,9 @@ fn an_edit_that_hides_what_follows_beside_an_edit_of_the_first() {
 #[test]
 fn an_edit_beside_a_send_keeps_both() {
     let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, "u1");
     world.edit(A, &["u1"], "e1");
-    world.send(B, "u2");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(B, worker, "u2");
     let shape = world.shape(A);
     assert!(["e1 u2 a(e1+u2)", "u2 e1 a(u2+e1)"].contains(&shape.as_str()), "{shape}");
 }
@@ -142,10 +124,7 @@ fn an_edit_while_its_run_streams_ends_the_run_and_its_cost_counts() {
 fn one_of_two_messages_answered_together_is_edited() {
     let (mut world, worker) = two_devices();
     world.send(A, "u1");
-    world.send(A, "u2");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, "u2");
     assert_eq!(world.shape(A), "u1 u2 a(u1+u2)");
     world.edit(A, &["u2"], "u3");
     world.sync_all();
@@ -158,10 +137,7 @@ fn one_of_two_messages_answered_together_is_edited() {
 fn the_first_of_two_messages_answered_together_is_edited() {
     let (mut world, worker) = two_devices();
     world.send(A, "u1");
-    world.send(A, "u2");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, "u2");
     world.edit(A, &["u1", "u2"], "u3");
     world.sync_all();
     world.answer(worker);
@@ -173,10 +149,7 @@ fn the_first_of_two_messages_answered_together_is_edited() {
 #[test]
 fn two_retries_give_one_new_answer_paid_once() {
     let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, "u1");
     world.retry(A, "u1");
     world.retry(B, "u1");
     world.sync(A);
@@ -197,10 +170,7 @@ fn two_retries_give_one_new_answer_paid_once() {
 #[test]
 fn an_edit_wins_over_a_retry() {
     let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, "u1");
     world.retry(A, "u1");
     world.edit(B, &["u1"], "u2");
     world.sync_all();
@@ -213,10 +183,7 @@ fn an_edit_wins_over_a_retry() {
 #[test]
 fn a_retry_beside_a_send_answers_both_in_their_places() {
     let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, "u1");
     world.retry(A, "u1");
     world.send(B, "u3");
     world.sync_all();
@@ -234,10 +201,7 @@ fn a_retry_beside_a_send_answers_both_in_their_places() {
 #[test]
 fn of_two_sends_one_that_arrives_later_is_shown_later() {
     let (mut world, worker) = two_devices();
-    world.send(A, "u1");
-    world.sync_all();
-    world.answer(worker);
-    world.sync_all();
+    world.ask(A, worker, "u1");
     world.send(A, "u2");
     world.send(B, "u3");
     world.sync(B);
@@ -319,10 +283,7 @@ fn a_message_queued_before_a_call_asks_is_held_until_the_decisions_run_is_done()
 fn a_retry_of_an_earlier_answer_can_be_paused_and_continued() {
     let (mut world, worker) = two_devices();
     for text in ["u1", "u2"] {
-        world.send(A, text);
-        world.sync_all();
-        world.answer(worker);
-        world.sync_all();
+        world.ask(A, worker, text);
     }
     world.retry(A, "u1");
     world.sync_all();

@@ -80,26 +80,13 @@ fn file() -> Attachment {
 
 fn run(turn: &str, answers: &[&str], epoch: u64) -> Run {
     Run {
-        turn: turn.into(),
-        epoch: Epoch(epoch),
-        place: Epoch(epoch),
-        answers: answers.iter().map(|id| (*id).to_owned()).collect(),
-        continues: None,
-        request: None,
-        inherited: false,
         agent: Some("agent1".into()),
         model: Some("some-model".into()),
         provider: Some("local".into()),
         preamble: Some("cd".repeat(32)),
         worker: Some("worker-peer".into()),
-        state: RunState::Streaming,
         started_at: Some(NOW),
-        ended_at: None,
-        usage: Usage::default(),
-        cost: Cost::default(),
-        stop_reason: None,
-        error: None,
-        by: Vec::new(),
+        ..Run::new(turn, Epoch(epoch), answers.iter().map(|id| (*id).to_owned()).collect())
     }
 }
 

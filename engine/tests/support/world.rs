@@ -11,7 +11,7 @@ use skein_engine::device::{Device, DeviceConfig, Effects, Keeps, Notice, QueueWr
 use skein_engine::ids::{ActorId, ChangeHash, DocumentId, Epoch, PeerId, Principal, Scope, Timestamp, random_actor};
 use skein_engine::session::command::NewSession;
 use skein_engine::session::conversation::{Leases, MemberRole, Writer, WriterKind, Writers};
-use skein_engine::session::model::{Cost, Run, RunState, Usage};
+use skein_engine::session::model::Run;
 use skein_engine::session::{Command, conversation, read, summary, write};
 use skein_engine::storage::Record;
 use skein_engine::sync::hub::{self, Key};
@@ -225,26 +225,12 @@ impl World {
         let queued = device.conversation(NOW, id).unwrap().queued;
         let answers: Vec<String> = queued.into_iter().map(|message| message.id).collect();
         let run = Run {
-            turn: answers.last().expect("something is queued").clone(),
-            epoch: Epoch(epoch),
-            place: Epoch(epoch),
-            answers,
-            continues: None,
-            request: None,
-            inherited: false,
             agent: Some("agent".into()),
             model: Some("m".into()),
             provider: Some("p".into()),
-            preamble: None,
             worker: Some(self.nodes[node].peer.as_str().to_owned()),
-            state: RunState::Streaming,
             started_at: Some(NOW),
-            ended_at: None,
-            usage: Usage::default(),
-            cost: Cost::default(),
-            stop_reason: None,
-            error: None,
-            by: Vec::new(),
+            ..Run::new(answers.last().expect("something is queued").clone(), Epoch(epoch), answers)
         };
         self.set_live(id, Some((Epoch(epoch), self.nodes[node].name.clone())));
         let actor = random_actor();

@@ -314,26 +314,10 @@ impl History {
         let epoch = Epoch(invariants::last_epoch(&self.world).0 + 1_000_000);
         let cost = Cost { micros: Some(Micros(1_000_000)), ..Cost::default() };
         let run = Run {
-            turn: turn.clone(),
-            epoch,
-            place: epoch,
-            answers: vec![turn],
-            continues: None,
-            request: None,
-            inherited: false,
-            agent: None,
-            model: None,
-            provider: None,
-            preamble: None,
-            worker: None,
             state: RunState::Completed,
-            started_at: None,
-            ended_at: None,
             usage: Usage { output: 1_000_000, ..Usage::default() },
             cost,
-            stop_reason: None,
-            error: None,
-            by: Vec::new(),
+            ..Run::new(turn.clone(), epoch, vec![turn])
         };
         let (words, now) = (self.fresh('v'), self.world.now);
         transact(&mut self.world.replicas[who], |tx| {

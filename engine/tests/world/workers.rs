@@ -67,26 +67,15 @@ impl World {
         let epoch = grant.epoch;
         self.now = self.now.plus_ms(10);
         let run = Run {
-            turn: work.turn.clone(),
-            epoch,
             place: work.place.unwrap_or(epoch),
-            answers: work.answers.clone(),
             continues: work.continues.clone(),
             request: work.request.clone(),
-            inherited: false,
             agent: Some("agent1".into()),
             model: Some("model".into()),
             provider: Some("test".into()),
-            preamble: None,
             worker: Some(format!("worker{who}")),
-            state: RunState::Streaming,
             started_at: Some(self.now),
-            ended_at: None,
-            usage: Usage::default(),
-            cost: Cost::default(),
-            stop_reason: None,
-            error: None,
-            by: Vec::new(),
+            ..Run::new(work.turn.clone(), epoch, work.answers.clone())
         };
         let began = self.began(who, &work, &run);
         if let Err(broken) = invariants::may_begin(self, who, &work, &began) {
@@ -244,6 +233,14 @@ impl World {
         self.say(who, &mut claim, &words);
         self.end(who, &claim, RunState::Completed, "end");
         claim.work
+    }
+
+    /// A person sends a text, and a worker answers what is due; everyone hears of both.
+    pub fn ask(&mut self, person: Who, worker: Who, text: &str) {
+        self.send(person, text);
+        self.sync_all();
+        self.answer(worker);
+        self.sync_all();
     }
 
     /// What [`World::answer`] says to a claim.

@@ -85,26 +85,13 @@ impl Author {
     pub fn run(&mut self, answers: &str) -> Run {
         self.epoch += 7;
         Run {
-            turn: answers.to_owned(),
-            epoch: Epoch(self.epoch),
-            place: Epoch(self.epoch),
-            answers: vec![answers.to_owned()],
-            continues: None,
-            request: None,
-            inherited: false,
             agent: Some("5Qm2vKTrbLcXyq8WnJd3Az".into()),
             model: Some("a-model-of-some-size".into()),
             provider: Some("provider".into()),
             preamble: Some("3f9d6a1b0c2e4f5a8b7c6d5e4f3a2b1c0d9e8f7a6b5c4d3e2f1a0b9c8d7e6f50".into()),
             worker: Some("4kYbC0ZpTtWmQ2nJvXrLaE".into()),
-            state: RunState::Streaming,
             started_at: Some(NOW),
-            ended_at: None,
-            usage: Usage::default(),
-            cost: Cost::default(),
-            stop_reason: None,
-            error: None,
-            by: Vec::new(),
+            ..Run::new(answers.to_owned(), Epoch(self.epoch), vec![answers.to_owned()])
         }
     }
 
