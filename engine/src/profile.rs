@@ -6,7 +6,6 @@
 //! written whole, and counts only while its `over` is the session's own position: a session that was restored since comes
 //! in at the end for everyone (rule 17).
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use automerge::transaction::{Transactable, Transaction};
@@ -124,18 +123,14 @@ pub struct Listed {
     pub own: Option<String>,
 }
 
-/// The sessions in this member's order.
+/// The sessions in this member's order: by position, missing ones last; equal ones by the bytes of their ids, as in
+/// [`crate::session::list`].
 pub fn sorted(profile: &Profile, mut list: Vec<Listed>) -> Vec<Listed> {
-    let position = |listed: &Listed| profile.position(listed.session, listed.own.as_deref()).map(str::to_owned);
-    let mut keyed: Vec<(Option<String>, Listed)> = list.drain(..).map(|listed| (position(&listed), listed)).collect();
-    keyed.sort_by(|(a, one), (b, other)| compare((a.as_deref(), one.session), (b.as_deref(), other.session)));
-    keyed.into_iter().map(|(_, listed)| listed).collect()
-}
-
-/// By position, missing ones last; equal ones by the bytes of their ids, as in [`crate::session::list`].
-pub fn compare(a: (Option<&str>, DocumentId), b: (Option<&str>, DocumentId)) -> Ordering {
-    let missing_last = a.0.is_none().cmp(&b.0.is_none());
-    missing_last.then_with(|| a.0.cmp(&b.0)).then_with(|| a.1.cmp(&b.1))
+    list.sort_by_cached_key(|listed| {
+        let position = profile.position(listed.session, listed.own.as_deref()).map(str::to_owned);
+        (position.is_none(), position, listed.session)
+    });
+    list
 }
 
 /// Does what a person asks; nothing is written if it is so already. `list`: every session that is known, archived ones

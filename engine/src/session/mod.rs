@@ -18,7 +18,7 @@ pub mod command;
 pub mod conversation;
 pub mod derived;
 pub mod duplicate;
-mod fields;
+pub(crate) mod fields;
 mod hash;
 pub mod list;
 mod live;

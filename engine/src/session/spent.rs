@@ -45,6 +45,17 @@ pub struct Spent {
     pub estimated: bool,
 }
 
+impl Spent {
+    /// Adds what was spent; what it was spent on stays.
+    fn add(&mut self, other: &Self) {
+        self.runs += other.runs;
+        self.usage += other.usage;
+        self.cost_micros.0 = self.cost_micros.0.saturating_add(other.cost_micros.0);
+        self.incomplete |= other.incomplete;
+        self.estimated |= other.estimated;
+    }
+}
+
 /// The sums of a session, by day.
 pub fn spent(session: &Session, writers: &Writers) -> Vec<Spent> {
     let counted: Vec<&Run> = session
@@ -67,13 +78,7 @@ pub fn spent(session: &Session, writers: &Writers) -> Vec<Spent> {
         // What is left is told together: of no agent, model or action, but none of it is lost.
         let rest = sums.split_off(MOST - 1);
         let mut others = Spent { task: rest.first().and_then(|sum| sum.task.clone()), ..Spent::default() };
-        for sum in rest {
-            others.runs += sum.runs;
-            others.usage += sum.usage;
-            others.cost_micros.0 = others.cost_micros.0.saturating_add(sum.cost_micros.0);
-            others.incomplete |= sum.incomplete;
-            others.estimated |= sum.estimated;
-        }
+        rest.iter().for_each(|sum| others.add(sum));
         sums.push(others);
     }
     sums
@@ -99,13 +104,14 @@ fn sum(session: &Session, runs: &[&Run], actions: &BTreeMap<&str, &str>, precisi
             action,
             ..Spent::default()
         });
-        sum.runs += 1;
-        sum.usage += run.usage;
-        match run.cost.micros {
-            Some(Micros(micros)) => sum.cost_micros.0 = sum.cost_micros.0.saturating_add(micros),
-            None => sum.incomplete |= run.cost.is_unknown(&run.usage),
-        }
-        sum.estimated |= run.cost.estimated;
+        sum.add(&Spent {
+            runs: 1,
+            usage: run.usage,
+            cost_micros: run.cost.micros.unwrap_or_default(),
+            incomplete: run.cost.micros.is_none() && run.cost.is_unknown(&run.usage),
+            estimated: run.cost.estimated,
+            ..Spent::default()
+        });
     }
     sums.into_values().collect()
 }
@@ -131,26 +137,14 @@ mod tests {
 
     fn run(turn: &str, day: u64, model: &str, micros: Option<u64>) -> Run {
         Run {
-            turn: turn.to_owned(),
-            epoch: Epoch(1),
-            place: Epoch(1),
-            answers: vec![turn.to_owned()],
-            continues: None,
-            request: None,
-            inherited: false,
             agent: Some("a".to_owned()),
             model: Some(model.to_owned()),
             provider: Some("p".to_owned()),
-            preamble: None,
-            worker: None,
             state: RunState::Completed,
             started_at: Some(Timestamp(1_800_000_000_000 + day * 86_400_000)),
-            ended_at: None,
             usage: Usage { input: 10, ..Usage::default() },
             cost: Cost { micros: micros.map(Micros), ..Cost::default() },
-            stop_reason: None,
-            error: None,
-            by: Vec::new(),
+            ..Run::new(turn, Epoch(1), vec![turn.to_owned()])
         }
     }
 

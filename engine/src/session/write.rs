@@ -4,7 +4,7 @@
 //! Integers are `Int` and strings scalar, as the design's "Documents" says; an absent value is an absent key.
 
 use automerge::transaction::{Transactable, Transaction};
-use automerge::{AutomergeError, ObjId, ObjType, ROOT, ReadDoc, Value, hydrate};
+use automerge::{AutomergeError, ObjId, ObjType, Prop, ROOT, ReadDoc, Value, hydrate};
 
 use super::fields::{Fields, int, text};
 use super::model::{CallState, Continues, Cost, Part, PartKind, ProviderData, Run, RunError, RunState, Usage};
@@ -299,16 +299,40 @@ fn run_of(tx: &Transaction<'_>, run: &str) -> Result<ObjId, AutomergeError> {
     Err(AutomergeError::InvalidObjId(format!("run {run:?}")))
 }
 
-/// The parts of a message: looked for from the end, where the worker's own messages are.
+/// Where a message is in a list of messages, and its map. Looked for from the end, where the worker's own messages are
+/// and what is queued.
+pub(crate) fn find_message(
+    tx: &Transaction<'_>,
+    messages: &ObjId,
+    id: &str,
+) -> Result<Option<(usize, ObjId)>, AutomergeError> {
+    for index in (0..tx.length(messages)).rev() {
+        let Some((Value::Object(ObjType::Map), fields)) = tx.get(messages, index)? else { continue };
+        if string_at(tx, &fields, "id")?.is_some_and(|known| known == id) {
+            return Ok(Some((index, fields)));
+        }
+    }
+    Ok(None)
+}
+
+/// What stands at a key or index, if it is a string of either kind.
+pub(crate) fn string_at(
+    tx: &Transaction<'_>,
+    object: &ObjId,
+    at: impl Into<Prop>,
+) -> Result<Option<String>, AutomergeError> {
+    Ok(match tx.get(object, at)? {
+        Some((Value::Scalar(scalar), _)) => scalar.as_str().map(str::to_owned),
+        Some((Value::Object(ObjType::Text), text)) => Some(tx.text(&text)?),
+        _ => None,
+    })
+}
+
+/// The parts of a message.
 fn parts_of(tx: &Transaction<'_>, message: &str) -> Result<ObjId, AutomergeError> {
     for (_, messages) in tx.get_all(ROOT, "messages")?.into_iter().rev() {
-        for index in (0..tx.length(&messages)).rev() {
-            let Some((Value::Object(ObjType::Map), fields)) = tx.get(&messages, index)? else { continue };
-            if let Some((Value::Scalar(id), _)) = tx.get(&fields, "id")?
-                && id.as_str() == Some(message)
-            {
-                return object(tx, &fields, "parts");
-            }
+        if let Some((_, fields)) = find_message(tx, &messages, message)? {
+            return object(tx, &fields, "parts");
         }
     }
     Err(AutomergeError::InvalidObjId(format!("message {message:?}")))

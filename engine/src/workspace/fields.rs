@@ -6,7 +6,9 @@ use automerge::{AutomergeError, ObjId, ObjType, ROOT, ReadDoc, ScalarValue, Valu
 
 use crate::session::read::Faults;
 use crate::session::tree::Slot;
-use crate::session::write::{container, put_texts};
+use crate::session::write::{container, put_texts, string_at};
+
+pub(super) use crate::session::fields::{int, text as word};
 
 /// Reads the fields of one map, and notes what can't be read.
 pub(super) struct Reader<'a, 'f> {
@@ -127,7 +129,7 @@ pub(super) fn put_names(
     };
     let mut missing: Vec<&String> = names.iter().collect();
     for index in (0..tx.length(&list)).rev() {
-        let name = name_at(tx, &list, index)?;
+        let name = string_at(tx, &list, index)?;
         let wanted = name.and_then(|name| missing.iter().position(|missing| **missing == name));
         match wanted {
             Some(found) => drop(missing.remove(found)),
@@ -138,23 +140,4 @@ pub(super) fn put_names(
         tx.insert(&list, tx.length(&list), word(name))?;
     }
     Ok(())
-}
-
-/// An element of a list, if it is a string of either kind.
-fn name_at(tx: &Transaction<'_>, list: &ObjId, index: usize) -> Result<Option<String>, AutomergeError> {
-    Ok(match tx.get(list, index)? {
-        Some((Value::Scalar(scalar), _)) => scalar.as_str().map(str::to_owned),
-        Some((Value::Object(ObjType::Text), text)) => Some(tx.text(&text)?),
-        _ => None,
-    })
-}
-
-/// A string as a scalar.
-pub(super) fn word(text: &str) -> ScalarValue {
-    ScalarValue::Str(text.into())
-}
-
-/// An integer as `Int`, which JavaScript reads as a number.
-pub(super) fn int(n: u64) -> ScalarValue {
-    ScalarValue::Int(i64::try_from(n).unwrap_or(i64::MAX))
 }

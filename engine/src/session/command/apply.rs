@@ -10,7 +10,7 @@ use crate::session::conversation::{Content, Conversation, ShownMessage};
 use crate::session::fields::Fields;
 use crate::session::model::{RequestKind, Session};
 use crate::session::rules::{Rule, off};
-use crate::session::write::{container, put_int, put_word};
+use crate::session::write::{container, find_message, put_int, put_word};
 
 /// Checks a command against what its author sees, and writes it. A command that finds its wish fulfilled (restoring
 /// what isn't archived) writes nothing.
@@ -161,7 +161,7 @@ fn edit(
     let messages = container(tx, "messages", ObjType::List)?;
     // In the document's own list: elements that no reader takes for a message count, too.
     let queued = seen.queued.iter().any(|queued| queued.id == id);
-    let at = if queued { shape::index_of(tx, &messages, id)?.map(|index| index + 1) } else { None };
+    let at = if queued { find_message(tx, &messages, id)?.map(|(index, _)| index + 1) } else { None };
     let words = Words { text, attachments: &attachments, action, over: Some(&seen.stops), hides: &hides };
     Ok(shape::message(tx, &messages, at, &words, given)?)
 }

@@ -1,6 +1,7 @@
 //! What a name, a text and a file of a person may be.
 
 use super::{Attachment, Command, CommandError};
+use crate::blob::BlobId;
 use crate::ids::Micros;
 
 /// Bytes of a message's text.
@@ -59,8 +60,7 @@ pub(crate) fn name(name: &str) -> Result<&str, CommandError> {
 }
 
 pub(super) fn attachments(files: &[Attachment]) -> Result<(), CommandError> {
-    let is_hash = |blob: &str| blob.len() == 64 && blob.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    let good = |file: &Attachment| is_hash(&file.blob) && file.mime.len() <= MAX_MIME;
+    let good = |file: &Attachment| file.blob.parse::<BlobId>().is_ok() && file.mime.len() <= MAX_MIME;
     if files.len() > MAX_ATTACHMENTS || !files.iter().all(good) {
         return Err(CommandError::BadAttachment);
     }

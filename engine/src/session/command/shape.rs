@@ -1,7 +1,7 @@
 //! How a person's messages and requests stand in the document (the design's "Documents").
 
 use automerge::transaction::{Transactable, Transaction};
-use automerge::{AutomergeError, ObjId, ObjType, ROOT, ReadDoc, Value};
+use automerge::{AutomergeError, ObjId, ObjType, ROOT, ReadDoc};
 
 use super::{Attachment, Given};
 use crate::ids::random_id;
@@ -97,20 +97,4 @@ pub(super) fn request(
     let requests = container(tx, "requests", ObjType::Map)?;
     tx.batch_create_object(&requests, id.as_str(), &fields.into(), false)?;
     Ok(id)
-}
-
-/// Where a message is in the document's list. Looked for from the end, where what is queued is.
-pub(super) fn index_of(tx: &Transaction<'_>, messages: &ObjId, id: &str) -> Result<Option<usize>, AutomergeError> {
-    for index in (0..tx.length(messages)).rev() {
-        let Some((Value::Object(ObjType::Map), message)) = tx.get(messages, index)? else { continue };
-        let named = match tx.get(&message, "id")? {
-            Some((Value::Scalar(scalar), _)) => scalar.as_str().is_some_and(|known| known == id),
-            Some((Value::Object(ObjType::Text), text)) => tx.text(&text)? == id,
-            _ => false,
-        };
-        if named {
-            return Ok(Some(index));
-        }
-    }
-    Ok(None)
 }
