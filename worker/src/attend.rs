@@ -13,7 +13,7 @@ use skein_engine::session::model::{Run, RunError, RunState, Session};
 use skein_engine::session::work::{Work, WorkKind};
 use skein_engine::session::write;
 use skein_engine::wire::catalog::{FromRelay, ToRelay};
-use skein_engine::workspace::Agent;
+use skein_engine::workspace::{Agent, Workspace};
 use tokio::sync::watch;
 
 use crate::config::{Model, Settings};
@@ -21,12 +21,12 @@ use crate::lease::Lease;
 use crate::link::{Link, Seen};
 use crate::naming::Naming;
 use crate::page::{Page, now};
-use crate::providers::Kind;
 use crate::providers::prompt::Preamble;
 use crate::providers::transport::Transport;
 use crate::signals::Signals;
 use crate::spending::Spending;
 use crate::tools::Toolbox;
+use crate::tools::registry::{For, Registry};
 use crate::turn::{Turn, settle};
 
 /// How long a document, and the rows of its writers, may take to come.
@@ -45,6 +45,8 @@ pub struct Context {
     pub transport: Transport,
     /// What the operator says.
     pub settings: Arc<Settings>,
+    /// Tools and integrations.
+    pub registry: Arc<Registry>,
     /// Becomes true when the worker is to stop.
     pub stopping: watch::Receiver<bool>,
 }
@@ -98,7 +100,7 @@ async fn one(context: &Context, session: DocumentId, seen: &watch::Receiver<Seen
         lease.release();
         return false;
     };
-    match Beginning::of(context, &work, &found, lease.epoch).await {
+    match Beginning::of(context, session, &work, &found, lease.epoch).await {
         Some(beginning) => beginning.begin(context, session, seen, lease, work, conversation).await,
         None => {
             lease.release();
@@ -123,9 +125,9 @@ struct Beginning {
 
 impl Beginning {
     /// `None`: another worker offers the model that this one lacks, or the workspace's document doesn't come.
-    async fn of(context: &Context, work: &Work, found: &Session, epoch: Epoch) -> Option<Self> {
+    async fn of(context: &Context, session: DocumentId, work: &Work, found: &Session, epoch: Epoch) -> Option<Self> {
         let link = &context.link;
-        let (agent_id, agent) = agent(link, found).await?;
+        let (agent_id, agent, workspace) = agent(link, found).await?;
         let last = found.runs.values().flatten().filter(|run| !run.answers.is_empty()).max_by_key(|run| run.epoch);
         let taken_up = work.of.as_ref().and_then(|key| found.runs.get(key)).and_then(|runs| runs.last());
         // An agent without a model keeps that of the session's last run; what goes on keeps its own.
@@ -140,13 +142,15 @@ impl Beginning {
             return None;
         }
         let tools = match &model {
-            Ok(model) if model.endpoint.kind == Kind::Demo => Toolbox::demo(),
-            _ => Toolbox::default(),
+            Ok(model) => context.registry.toolbox(For { session, agent: &agent, workspace: &workspace, model }),
+            Err(_) => Toolbox::default(),
         };
         let fresh = Preamble {
             system: agent.instructions.clone(),
             tools: tools.definitions(),
             max_tokens: model.as_ref().ok().and_then(|model| model.max_tokens),
+            thinking: agent.thinking,
+            temperature: agent.temperature,
         };
         let before = taken_up.or(last).filter(|run| run.agent.as_deref() == Some(&*agent_id));
         let preamble = keep_preamble(link, before, fresh).await;
@@ -289,17 +293,19 @@ impl Beginning {
 
 /// The session's agent, else the workspace's default one, else an empty one. `None` while the workspace's document isn't
 /// here: its limits are not known then.
-async fn agent(link: &Link, session: &Session) -> Option<(String, Agent)> {
+async fn agent(link: &Link, session: &Session) -> Option<(String, Agent, Workspace)> {
     let workspace = link.client().until(WORKSPACE, |device, _| {
         let document = device.identity()?.workspace_document;
         device.document(document).ok()?;
         Some(device.workspace())
     });
-    let mut workspace = workspace.await?;
+    let workspace = workspace.await?;
     let wanted = session.agent.clone().filter(|id| workspace.agents.contains_key(id));
     let id = wanted.unwrap_or_else(|| workspace.default_agent.clone());
-    let found = workspace.agents.remove(&id).map(|agent| (id, agent));
-    Some(found.unwrap_or_else(|| (session.agent.clone().unwrap_or_default(), Agent::default())))
+    Some(match workspace.agents.get(&id).cloned() {
+        Some(agent) => (id, agent, workspace),
+        None => (session.agent.clone().unwrap_or_default(), Agent::default(), workspace),
+    })
 }
 
 /// Whether some worker that is connected offers the model.
@@ -316,7 +322,9 @@ async fn keep_preamble(link: &Link, before: Option<&Run>, fresh: Preamble) -> Pr
     }
     let Some(kept) = link.get_blob(&hash).await.and_then(|bytes| Preamble::of_blob(&bytes)) else { return fresh };
     let has = |name: &str| fresh.tools.iter().any(|tool| tool.name == name);
-    let same = kept.system == fresh.system && kept.tools.iter().all(|tool| has(&tool.name));
+    let same = kept.system == fresh.system
+        && (kept.thinking, kept.temperature) == (fresh.thinking, fresh.temperature)
+        && kept.tools.iter().all(|tool| has(&tool.name));
     if same { kept } else { fresh }
 }
 

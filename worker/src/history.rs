@@ -34,7 +34,7 @@ pub fn entries(session: &Session, conversation: &Conversation, turn: &str, asked
                 history.flush();
                 let text = words(message);
                 if !text.trim().is_empty() {
-                    history.entries.push(Entry::User { text });
+                    history.entries.push(Entry::User { text, images: Vec::new() });
                 }
             }
             Role::Assistant => {
@@ -131,7 +131,7 @@ impl History {
                 let (content, is_error) =
                     self.results.get(id).cloned().unwrap_or_else(|| (missing(*state).to_owned(), true));
                 self.pieces.push(Piece::Call { id: sent.clone(), name: name.clone(), input: input.clone(), data });
-                self.calls.push(CallResult { id: sent, content, is_error });
+                self.calls.push(CallResult { id: sent, content, is_error, images: Vec::new() });
             }
             Content::ToolResult { .. } => self.answered = true,
             Content::Other { .. } => {
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn later_turns_stay_out_so_that_a_retry_sees_what_stood_before_it() {
         let messages = vec![message(Role::User, "t", vec![text("one")]), message(Role::User, "u", vec![text("two")])];
-        assert_eq!(told(messages, "t"), [Entry::User { text: "one".into() }]);
+        assert_eq!(told(messages, "t"), [Entry::User { text: "one".into(), images: Vec::new() }]);
     }
 
     #[test]

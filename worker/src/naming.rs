@@ -77,8 +77,9 @@ impl Naming<'_> {
 
     /// The model's title; `Ok(None)` if it gave none, `Err` if the run must end.
     async fn ask(&mut self, person: &str, answer: &str, spending: &mut Spending) -> Result<Option<String>, Why> {
-        let preamble = Preamble { system: title::INSTRUCTIONS.into(), tools: Vec::new(), max_tokens: Some(MAX_TOKENS) };
-        let entries = vec![Entry::User { text: title::question(person, answer) }];
+        let preamble =
+            Preamble { system: title::INSTRUCTIONS.into(), max_tokens: Some(MAX_TOKENS), ..Preamble::default() };
+        let entries = vec![Entry::User { text: title::question(person, answer), images: Vec::new() }];
         let prompt = Prompt { model: self.model.name.clone(), preamble, entries, resume: None };
         let mut endpoint = self.model.endpoint.clone();
         endpoint.key = self.model.key_variable.as_ref().and_then(|variable| std::env::var(variable).ok());

@@ -18,7 +18,7 @@ use crate::attend::{Context, attend};
 use crate::config::{ConfigError, Settings};
 use crate::link::Link;
 use crate::providers::transport::Transport;
-use crate::tools::Toolbox;
+use crate::tools::registry::Registry;
 
 /// A session where nothing could be done is looked at again after so long, twice as long each time, at most
 /// [`LONGEST`].
@@ -73,7 +73,8 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
     let mut notices = client.notices();
     let link = Arc::new(Link::new(client));
     let (stop, stopping) = watch::channel(false);
-    let context = Context { link: link.clone(), transport, settings: Arc::new(config.settings), stopping };
+    let registry = Arc::new(Registry::new(&config.settings));
+    let context = Context { link: link.clone(), transport, settings: Arc::new(config.settings), registry, stopping };
     let mut node = Node {
         context,
         offered: false,
@@ -174,10 +175,9 @@ impl Node {
             }
             self.offered = true;
             let models = self.context.settings.models();
-            let demo = models.iter().any(|model| self.context.settings.is_demo(model));
-            let tools = if demo { Toolbox::demo().definitions() } else { Vec::new() };
-            let tools = tools.into_iter().map(|tool| tool.name).collect();
-            link.tell_relay(&ToRelay::Offer(Offer { models, tools, ..Offer::default() }));
+            let registry = &self.context.registry;
+            let (tools, integrations) = (registry.offered_tools(), registry.offered_integrations());
+            link.tell_relay(&ToRelay::Offer(Offer { models, tools, integrations }));
             self.consider_all();
         }
         Ok(())

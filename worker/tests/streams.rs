@@ -531,17 +531,19 @@ fn conversation() -> Prompt {
                 description: "Does f.".into(),
                 schema: r#"{"type":"object","properties":{"n":{"const":1.50}}}"#.into(),
             }],
-            max_tokens: None,
+            ..Preamble::default()
         },
         entries: vec![
-            Entry::User { text: "hi".into() },
+            Entry::User { text: "hi".into(), images: Vec::new() },
             Entry::Assistant {
                 pieces: vec![
                     Piece::Thinking { text: "hm".into(), data: Some(r#"{"signature":"S="}"#.into()) },
                     Piece::Call { id: "c1".into(), name: "f".into(), input: "{\"x\": 1.0}".into(), data: None },
                 ],
             },
-            Entry::Results { results: vec![CallResult { id: "c1".into(), content: "no".into(), is_error: true }] },
+            Entry::Results {
+                results: vec![CallResult { id: "c1".into(), content: "no".into(), is_error: true, images: Vec::new() }],
+            },
             Entry::Assistant { pieces: vec![Piece::Text { text: "so far ".into(), data: None }] },
         ],
         resume: None,
@@ -585,9 +587,9 @@ fn a_cut_answer_is_prefilled_without_white_space_or_quoted() {
 fn an_answer_without_words_leaves_no_empty_message() {
     let prompt = Prompt {
         entries: vec![
-            Entry::User { text: "hi".into() },
+            Entry::User { text: "hi".into(), images: Vec::new() },
             Entry::Assistant { pieces: vec![Piece::Thinking { text: "hm".into(), data: None }] },
-            Entry::User { text: "still there?".into() },
+            Entry::User { text: "still there?".into(), images: Vec::new() },
         ],
         ..conversation()
     };
@@ -605,8 +607,10 @@ fn reasoning_goes_back_only_in_a_turn_with_calls() {
         } else {
             pieces.push(Piece::Text { text: "ok".into(), data: None });
         }
-        let prompt =
-            Prompt { entries: vec![Entry::User { text: "hi".into() }, Entry::Assistant { pieces }], ..conversation() };
+        let prompt = Prompt {
+            entries: vec![Entry::User { text: "hi".into(), images: Vec::new() }, Entry::Assistant { pieces }],
+            ..conversation()
+        };
         json(openai::request(&prompt, true))["messages"][2]["reasoning_content"].clone()
     };
     assert_eq!(reasoned(true), "hm");

@@ -85,7 +85,7 @@ impl Turn {
             match entry {
                 Entry::Results { results: some } => results.splice(0..0, some.iter().cloned()).for_each(drop),
                 Entry::Assistant { .. } => {}
-                Entry::User { text } => {
+                Entry::User { text, .. } => {
                     words = text.split(|c: char| !c.is_alphanumeric()).map(str::to_lowercase).collect();
                     break;
                 }
@@ -295,7 +295,7 @@ pub fn prompt_tokens(prompt: &Prompt) -> u64 {
     characters += prompt.preamble.tools.iter().map(|tool| tool.description.len() + tool.schema.len()).sum::<usize>();
     for entry in &prompt.entries {
         characters += match entry {
-            Entry::User { text } => text.len(),
+            Entry::User { text, .. } => text.len(),
             Entry::Results { results } => results.iter().map(|result| result.content.len()).sum(),
             Entry::Assistant { pieces } => pieces
                 .iter()
@@ -328,7 +328,11 @@ mod tests {
     }
 
     fn asked(text: &str) -> Prompt {
-        Prompt { model: MODEL.into(), entries: vec![Entry::User { text: text.into() }], ..Prompt::default() }
+        Prompt {
+            model: MODEL.into(),
+            entries: vec![Entry::User { text: text.into(), images: Vec::new() }],
+            ..Prompt::default()
+        }
     }
 
     fn said(events: &[Event]) -> String {
@@ -356,7 +360,7 @@ mod tests {
                 .find_map(|event| if let Event::CallStarted { name, .. } = event { Some(name.clone()) } else { None })
         };
         let result = |id: &str| Entry::Results {
-            results: vec![CallResult { id: id.into(), content: "7".into(), is_error: false }],
+            results: vec![CallResult { id: id.into(), content: "7".into(), is_error: false, images: Vec::new() }],
         };
         assert_eq!(name(&events(&prompt)).as_deref(), Some("demo_dice"));
         prompt.entries.push(result("a"));

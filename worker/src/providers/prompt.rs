@@ -3,12 +3,13 @@
 //! one, which is what "resume with the token cache" means.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// What stands before the conversation. Stored as a blob that the run names, so that later runs send the same bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Preamble {
     /// The agent's instructions.
@@ -18,6 +19,12 @@ pub struct Preamble {
     /// The most tokens that an answer may have, where the provider must be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,
+    /// Tokens that the model may think with; 0: not at all; `None`: as the provider does by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thinking: Option<u64>,
+    /// From 0 to 2; `None`: the provider's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub temperature: Option<f64>,
 }
 
 /// A tool as a model sees it.
@@ -75,8 +82,10 @@ pub enum Resume {
 pub enum Entry {
     /// A person's words.
     User {
-        /// Not empty.
+        /// Not empty, unless there are pictures.
         text: String,
+        /// What came with them.
+        images: Vec<Image>,
     },
     /// What the model said.
     Assistant {
@@ -135,6 +144,24 @@ pub struct CallResult {
     pub content: String,
     /// A failure.
     pub is_error: bool,
+    /// Pictures among what it gave.
+    pub images: Vec<Image>,
+}
+
+/// A picture.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Image {
+    /// `image/png`, `image/jpeg`, `image/gif` or `image/webp`, by its bytes.
+    pub mime: String,
+    /// The file.
+    pub bytes: Arc<[u8]>,
+}
+
+impl std::fmt::Debug for Image {
+    /// Without the bytes.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Image").field("mime", &self.mime).field("bytes", &self.bytes.len()).finish()
+    }
 }
 
 impl Prompt {
@@ -187,7 +214,7 @@ mod tests {
 
     #[test]
     fn a_preamble_has_one_encoding_and_comes_back() {
-        let preamble = Preamble { system: "Be kind.".into(), tools: vec![], max_tokens: None };
+        let preamble = Preamble { system: "Be kind.".into(), ..Preamble::default() };
         let (hash, bytes) = preamble.to_blob();
         assert_eq!(hash.len(), 64);
         assert_eq!(Preamble::of_blob(&bytes), Some(preamble.clone()));

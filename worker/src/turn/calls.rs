@@ -14,7 +14,7 @@ use super::{End, Turn};
 use crate::large::large;
 use crate::page::Drafted;
 use crate::signals::Why;
-use crate::tools::Policy;
+use crate::tools::{Output, Policy};
 
 /// What became of running a call.
 enum Ran {
@@ -34,7 +34,7 @@ impl Turn<'_> {
         let mut runnable = Vec::new();
         for call in calls {
             match self.policy(&call.name, &allowed) {
-                Some(Policy::Ask) => {
+                Some(Policy::Ask | Policy::Once) => {
                     self.page.set_call(&call, CallState::Waiting)?;
                     waiting = true;
                 }
@@ -95,7 +95,7 @@ impl Turn<'_> {
                     asks = true;
                     false
                 }
-                (_, None) if self.policy(&name, &allowed) == Some(Policy::Ask) => {
+                (_, None) if matches!(self.policy(&name, &allowed), Some(Policy::Ask | Policy::Once)) => {
                     self.page.mark_call(&id, &name, CallState::Waiting)?;
                     asks = true;
                     false
@@ -152,8 +152,8 @@ impl Turn<'_> {
 
     /// `None`: there is no such tool, which the model is told.
     fn policy(&self, name: &str, allowed: &BTreeSet<String>) -> Option<Policy> {
-        let policy = self.tools.get(name)?.policy();
-        Some(if allowed.contains(name) { Policy::Allow } else { policy })
+        let policy = self.tools.policy(name)?;
+        Some(if policy == Policy::Once && allowed.contains(name) { Policy::Allow } else { policy })
     }
 
     /// Runs a call that is marked as running, once the mark is acknowledged and the lease is known to live since.
@@ -172,10 +172,11 @@ impl Turn<'_> {
             () = self.lease.lives() => {}
         }
         self.activity(ActivityState::Calling, Some(name));
+        let output = Output::default();
         let outcome = tokio::select! {
             biased;
             why = self.signals.end() => Err(why),
-            outcome = tool.run(input) => Ok(outcome),
+            outcome = tool.run(input, &output) => Ok(outcome),
         };
         match outcome {
             Ok(outcome) => {

@@ -42,14 +42,14 @@ pub fn request(prompt: &Prompt) -> Vec<u8> {
     if prompt.resume == Some(Resume::Quote)
         && let Some(quote) = prompt.quote()
     {
-        messages.push(message(&Entry::User { text: quote }, false));
+        messages.push(message(&Entry::User { text: quote, images: Vec::new() }, false));
     }
     body.raw("messages", &array(&messages)).end().into_bytes()
 }
 
 fn message(entry: &Entry, prefill: bool) -> String {
     let (role, blocks): (_, Vec<String>) = match entry {
-        Entry::User { text } => ("user", vec![Object::default().text("type", "text").text("text", text).end()]),
+        Entry::User { text, .. } => ("user", vec![Object::default().text("type", "text").text("text", text).end()]),
         Entry::Assistant { pieces } => {
             let last = pieces.len().saturating_sub(1);
             let blocks = pieces.iter().enumerate().filter_map(|(index, piece)| match piece {

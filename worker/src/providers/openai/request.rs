@@ -56,7 +56,7 @@ fn in_turn_with_calls(entries: &[Entry], index: usize) -> bool {
 
 fn write_entry(entry: &Entry, with_reasoning: bool, messages: &mut Vec<String>) {
     match entry {
-        Entry::User { text } => messages.push(Object::default().text("role", "user").text("content", text).end()),
+        Entry::User { text, .. } => messages.push(Object::default().text("role", "user").text("content", text).end()),
         Entry::Results { results } => messages.extend(results.iter().map(|result| {
             Object::default()
                 .text("role", "tool")

@@ -1,0 +1,57 @@
+//! What this worker has: what it offers to the relay, and the tools that a run of an agent gets.
+
+use std::collections::BTreeMap;
+
+use skein_engine::ids::DocumentId;
+use skein_engine::wire::catalog::OfferedIntegration;
+use skein_engine::workspace::{Agent, Workspace};
+
+use super::{Toolbox, demo};
+use crate::config::{Model, Settings};
+use crate::providers::Kind;
+
+/// See the module. Shared by all sessions.
+#[derive(Debug, Default)]
+pub struct Registry {
+    /// Whether the demo model is the default.
+    demo: bool,
+}
+
+/// For whom a toolbox is.
+#[derive(Clone, Copy, Debug)]
+pub struct For<'a> {
+    /// Where.
+    pub session: DocumentId,
+    /// Whose instructions are followed.
+    pub agent: &'a Agent,
+    /// What members have said of integrations.
+    pub workspace: &'a Workspace,
+    /// Which model will call them.
+    pub model: &'a Model,
+}
+
+impl Registry {
+    /// What the operator allows.
+    pub fn new(settings: &Settings) -> Self {
+        Self { demo: settings.is_demo(&settings.worker.model) }
+    }
+
+    /// Core tools that are on, by name.
+    pub fn offered_tools(&self) -> Vec<String> {
+        let tools = if self.demo { demo::toolbox().definitions() } else { Vec::new() };
+        tools.into_iter().map(|tool| tool.name).collect()
+    }
+
+    /// Integrations, by the operator's name.
+    pub fn offered_integrations(&self) -> BTreeMap<String, OfferedIntegration> {
+        BTreeMap::new()
+    }
+
+    /// The tools of a run: those that the agent lists and the operator allows.
+    pub fn toolbox(&self, run: For<'_>) -> Toolbox {
+        match run.model.endpoint.kind {
+            Kind::Demo => demo::toolbox(),
+            _ => Toolbox::default(),
+        }
+    }
+}
