@@ -129,3 +129,44 @@ fn sigterm_ends_a_server_cleanly() {
     let home = Home::new();
     assert_eq!(home.serve().terminate(), Some(0));
 }
+
+#[test]
+fn an_export_comes_in_elsewhere_with_its_files_and_without_its_costs() {
+    let (home, other) = (Home::new(), Home::new());
+    let served = home.serve();
+    std::fs::write(home.path("notes.txt"), "a note").unwrap();
+    let id =
+        served.run(&["session", "new", "--name", "To go", "--message", "please use a tool"]).stdout.trim().to_owned();
+    assert_eq!(served.run(&["session", "wait", &id, "--timeout", "30"]).code, 0);
+    let file = home.path("notes.txt");
+    assert_eq!(served.run(&["session", "send", &id, "and this", "--attach", file.to_str().unwrap()]).code, 0);
+    assert_eq!(served.run(&["session", "wait", &id, "--timeout", "30"]).code, 0);
+    let exported = served.run(&["session", "export", &id, "--format", "json"]);
+    assert_eq!(exported.code, 0, "{exported:?}");
+    std::fs::write(other.path("session.json"), &exported.stdout).unwrap();
+    drop(served);
+
+    let there = other.serve();
+    let imported = there.run(&["session", "import", "session.json", "--json"]);
+    assert_eq!(imported.code, 0, "{imported:?}");
+    let copy = imported.json()["id"].as_str().unwrap().to_owned();
+    let (before, after) = (exported.json(), there.run(&["session", "show", &copy, "--json"]).json());
+    let said = |session: &serde_json::Value| {
+        let messages = session["messages"].as_array().unwrap().iter();
+        messages.map(|message| (message["id"].clone(), message["parts"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&after), said(&before));
+    assert!(said(&after).len() >= 4, "{after}");
+    assert_eq!((&after["name"], &after["status"]), (&"To go".into(), &"ACTIVE".into()));
+    assert_eq!((&after["costMicros"], &after["turns"][0]["inherited"]), (&0.into(), &true.into()), "{after}");
+    assert_eq!(after["turns"][0]["usage"], before["turns"][0]["usage"]);
+    let again = there.run_elsewhere(&["session", "export", &copy, "--format", "json"]).json();
+    let notes = again["export"]["blobs"].as_object().unwrap();
+    assert!(notes.values().any(|content| content == "YSBub3Rl"), "the file came along: {notes:?}");
+
+    std::fs::write(other.path("odd.json"), "{\"export\": 7}").unwrap();
+    for wrong in ["odd.json", "missing.json", "skein.toml"] {
+        let run = there.run(&["session", "import", wrong]);
+        assert_eq!((run.code, run.stderr.lines().count()), (1, 1), "{run:?}");
+    }
+}

@@ -229,6 +229,14 @@ pub(crate) enum Session {
         #[arg(long, value_enum, default_value_t = Format::Markdown)]
         format: Format,
     },
+    /// Make a session of an export as JSON. What it shows is in it, its costs are not counted again.
+    Import {
+        /// The file; `-` reads standard input.
+        file: PathBuf,
+        /// Print {"id": …}.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// How a session begins.

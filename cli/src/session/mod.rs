@@ -1,7 +1,7 @@
 //! `skein session …`: each command is one step on this device's replica, brought to the relay if it is there.
 //!
 //! In order of reading: `args` (the grammar), `begin` (new, send, duplicate) with `attach`, `change` (what is done to
-//! sessions that stand), `catalog` (read, purge), `list`, `show` with `transcript`, `wait`, `follow`; `waiting`, `refused`
+//! sessions that stand), `catalog` (read, purge), `list`, `show` with `transcript`, `export`, `wait`, `follow`; `waiting`, `refused`
 //! and `gc` are about this device.
 
 pub(crate) mod args;
@@ -9,6 +9,7 @@ mod attach;
 mod begin;
 mod catalog;
 mod change;
+mod export;
 mod follow;
 mod gc;
 mod list;
@@ -78,7 +79,8 @@ async fn command(opened: &Opened, session: Session) -> Result<(), Failure> {
         }
         Session::List { archived, deleted, json } => list::list(opened, archived, deleted, json).await,
         Session::Show { id, json } => Shown::read(opened, &id).await?.print(json),
-        Session::Export { id, format } => Shown::read(opened, &id).await?.export(format),
+        Session::Export { id, format } => export::export(opened, &id, format).await,
+        Session::Import { file, json } => export::import(opened, &file, json).await,
         Session::Waiting { drop, json } => waiting::waiting(opened, &drop, json).await,
         Session::Gc { sessions, json } => gc::gc(opened, sessions, json).await,
         Session::Tail { id } => follow::follow(&opened.client, opened.session(&id).await?).await,

@@ -1,4 +1,4 @@
-//! `skein session show` and `export`.
+//! `skein session show`: what a session says, for people and for scripts.
 
 use serde::Serialize;
 use skein_engine::device::DeviceError;
@@ -7,7 +7,6 @@ use skein_engine::session::conversation::{Conversation, ShownMessage, ShownTurn}
 use skein_engine::wire::catalog::Welcome;
 use skein_engine::workspace::Workspace;
 
-use super::args::Format;
 use super::transcript::Transcript;
 use crate::failure::Failure;
 use crate::place::Opened;
@@ -19,6 +18,16 @@ pub(super) struct Shown {
     conversation: Conversation,
     identity: Option<Welcome>,
     workspace: Workspace,
+}
+
+/// The contract's shape.
+#[derive(Serialize)]
+pub(super) struct Json<'a> {
+    #[serde(flatten)]
+    summary: &'a Summary,
+    messages: Vec<&'a ShownMessage>,
+    turns: &'a [ShownTurn],
+    faults: &'a [String],
 }
 
 impl Shown {
@@ -33,28 +42,19 @@ impl Shown {
 
     /// For people, or in the contract's shape.
     pub(super) fn print(&self, as_json: bool) -> Result<(), Failure> {
-        if as_json { self.json() } else { out(&self.transcript().text()) }
+        if as_json { json(&self.json()) } else { out(&self.transcript().text()) }
     }
 
-    pub(super) fn export(&self, format: Format) -> Result<(), Failure> {
-        match format {
-            Format::Json => self.json(),
-            Format::Markdown => out(&self.transcript().markdown()),
-        }
+    /// As a document for people.
+    pub(super) fn markdown(&self) -> String {
+        self.transcript().markdown()
     }
 
-    fn json(&self) -> Result<(), Failure> {
-        #[derive(Serialize)]
-        struct Json<'a> {
-            #[serde(flatten)]
-            summary: &'a Summary,
-            messages: Vec<&'a ShownMessage>,
-            turns: &'a [ShownTurn],
-            faults: &'a [String],
-        }
+    /// In the contract's shape.
+    pub(super) fn json(&self) -> Json<'_> {
         let messages = self.conversation.messages.iter().chain(&self.conversation.queued).collect();
         let Conversation { turns, faults, .. } = &self.conversation;
-        json(&Json { summary: &self.summary, messages, turns, faults })
+        Json { summary: &self.summary, messages, turns, faults }
     }
 
     fn transcript(&self) -> Transcript<'_> {

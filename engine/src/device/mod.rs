@@ -50,6 +50,7 @@ use crate::ids::{ChangeHash, DocumentId, PeerId, Principal, Scope, Timestamp};
 use crate::profile::{ArrangeError, Profile};
 use crate::session::command::CommandError;
 use crate::session::conversation::WriterKind;
+use crate::session::import::ImportError;
 use crate::storage::Record;
 use crate::wire::catalog::{Row, ToRelay, Welcome, WriterRow};
 use crate::wire::cbor;
@@ -126,6 +127,9 @@ pub enum DeviceError {
     /// See there.
     #[error(transparent)]
     Workspace(#[from] WorkspaceError),
+    /// See there.
+    #[error(transparent)]
+    Import(#[from] ImportError),
     /// A document of a store or peer can't be read.
     #[error("document {document} cannot be read: {why}")]
     Broken {

@@ -11,6 +11,8 @@ use crate::ids::{DocumentId, Principal, Timestamp, random_actor};
 use crate::session::command::{self, Done, Given, NewSession};
 use crate::session::conversation::{Conversation, Leases, MemberRole, Writer, Writers};
 use crate::session::duplicate::{self, Source};
+use crate::session::export::{self, Exported};
+use crate::session::import;
 use crate::session::{Command, Session, Summary, summary};
 use crate::wire::catalog::{Offer, ToRelay, Welcome};
 use crate::workspace::WorkspaceError;
@@ -87,16 +89,49 @@ impl Device {
         let (document, (plain, seen)) = document.zip(shown).ok_or(DeviceError::NotHere(session))?;
         let source = Source { id: session, document, session: plain, seen };
         let copy = duplicate::duplicate(source, at, &position, &Given { by: &by, at: now, id: None })?;
+        Ok(self.take_in(now, copy))
+    }
+
+    /// A session as JSON that loses nothing, with the names of whom it names, without its files.
+    pub fn export(&mut self, now: Timestamp, session: DocumentId) -> Result<Exported, DeviceError> {
+        self.derive(now, session)?;
+        let replica = self.replicas.get(&session).ok_or(DeviceError::NotHere(session))?;
+        let shown = self.views.get(&session).and_then(|view| view.derived());
+        let (document, (plain, _)) = replica.document().zip(shown).ok_or(DeviceError::NotHere(session))?;
+        let (_, writers) = surroundings(&self.catalog, replica);
+        let mut exported = export::export(session, document, plain, &writers);
+        let members = self.identity().map(|identity| identity.members.clone()).unwrap_or_default();
+        exported.names.extend(members.into_iter().map(|member| (member.id, member.name)));
+        let agents = self.workspace().agents;
+        exported.names.extend(agents.into_iter().map(|(id, agent)| (id, agent.name)));
+        Ok(exported)
+    }
+
+    /// Makes a session of what was exported, at the end of the order: its id, and what to store and send.
+    pub fn import(&mut self, now: Timestamp, exported: &Exported) -> Result<(DocumentId, Effects), DeviceError> {
+        self.may_write()?;
+        let by = self.member()?;
+        let position = self.next_position();
+        let workspace = self.workspace();
+        let members = self.identity().map(|identity| identity.members.clone()).unwrap_or_default();
+        let is_known = |id: &str| workspace.agents.contains_key(id) || members.iter().any(|member| member.id == id);
+        let given = Given { by: &by, at: now, id: None };
+        let document = import::import(exported, &position, &given, is_known)?;
+        Ok(self.take_in(now, document))
+    }
+
+    /// A document that was made here: its id, and what to store and send.
+    fn take_in(&mut self, now: Timestamp, document: Automerge) -> (DocumentId, Effects) {
         let id = DocumentId::random();
-        let changes = copy.get_changes(&[]);
-        self.replicas.insert(id, Replica::created(id, copy));
+        let changes = document.get_changes(&[]);
+        self.replicas.insert(id, Replica::created(id, document));
         self.used(now, id);
         let mut effects = Effects::default();
         self.tell_catalog(&ToRelay::Follow { document: id }, &mut effects);
         self.document_changed(id, &changes, &mut effects);
         self.store(id, &self.principal(), changes, &mut effects);
         self.push_sync(id, &mut effects);
-        Ok((id, self.settle(effects)))
+        (id, self.settle(effects))
     }
 
     /// Does the same to several sessions, or has it wait for those that aren't here: what became of each, in their order.

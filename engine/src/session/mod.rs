@@ -7,7 +7,8 @@
 //! `text`, what they say), [`work`] (what a worker should do next), [`summary`] (what lists read, with the session's
 //! `strand`), [`derived`] (all of these kept in line with a document, by `live`), [`tail`] (live text stitched onto
 //! committed text), [`snapshot`] (the end of a conversation, kept for painting at once), [`spent`] (what stays of a session
-//! that is purged), [`blobs`] (which files it names).
+//! that is purged), [`blobs`] (which files it names),
+//! [`export`] and [`import`] (a session as JSON and back).
 //!
 //! Invariant: everything derived is a pure function of document, leases, writers and now; rule numbers in comments are
 //! those of `docs/session-rules.md`.
@@ -18,8 +19,10 @@ pub mod command;
 pub mod conversation;
 pub mod derived;
 pub mod duplicate;
+pub mod export;
 pub(crate) mod fields;
 mod hash;
+pub mod import;
 pub mod list;
 mod live;
 pub mod model;
