@@ -284,9 +284,11 @@ impl From<DeviceError> for Fault {
             DeviceError::NoLink => "offline",
             DeviceError::NotHere(_) | DeviceError::NoIdentity => "not-here",
             DeviceError::Opening(_) => "opening",
-            DeviceError::ReadOnly | DeviceError::Command(_) | DeviceError::Arrange(_) | DeviceError::Workspace(_) => {
-                "bad-command"
-            }
+            DeviceError::ReadOnly
+            | DeviceError::Command(_)
+            | DeviceError::Arrange(_)
+            | DeviceError::Workspace(_)
+            | DeviceError::Import(_) => "bad-command",
             DeviceError::Broken { .. } => "engine",
         };
         Self::new(code, error.to_string())
