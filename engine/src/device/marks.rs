@@ -48,16 +48,18 @@ impl Marks {
         progress > self.read(session) && raise(&mut self.unsent, session, progress)
     }
 
-    /// The relay's marks; the sessions for which they are news.
+    /// The relay's marks; the sessions for which they are news, if only that the relay has heard of one's own.
     pub(super) fn heard(&mut self, marks: Vec<Mark>) -> Vec<DocumentId> {
         let mut changed = Vec::new();
         for Mark { session, progress } in marks {
-            if progress > self.read(session) {
-                changed.push(session);
-            }
+            let is_news = progress > self.read(session);
             raise(&mut self.kept, session, progress);
-            if self.unsent.get(&session).is_some_and(|unsent| *unsent <= progress) {
+            let heard = self.unsent.get(&session).is_some_and(|unsent| *unsent <= progress);
+            if heard {
                 self.unsent.remove(&session);
+            }
+            if is_news || heard {
+                changed.push(session);
             }
         }
         changed
