@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use reqwest::{Client, Method, Response, StatusCode};
+use reqwest::{Body, Client, Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -14,6 +14,8 @@ use crate::print::{json, line};
 
 /// How long a relay may take to answer.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(15);
+/// How long a whole workspace may be on its way.
+const LONG: std::time::Duration = std::time::Duration::from_secs(24 * 60 * 60);
 
 /// Which relay, and who we are to it.
 #[derive(Debug, Args)]
@@ -65,6 +67,16 @@ impl Asked {
         self.request(Method::DELETE, path, None).await.map(drop)
     }
 
+    /// Reads what stands at a path, piece by piece, however long it takes.
+    pub(crate) async fn download(&self, path: &str) -> Result<Response, Failure> {
+        self.sent(self.client.get(format!("{}{path}", self.base)).timeout(LONG)).await
+    }
+
+    /// Sends a file to a path, however long it takes; the answer is read as it comes.
+    pub(crate) async fn upload(&self, path: &str, file: Body) -> Result<Response, Failure> {
+        self.sent(self.client.post(format!("{}{path}", self.base)).timeout(LONG).body(file)).await
+    }
+
     async fn answer<T: DeserializeOwned>(
         &self,
         method: Method,
@@ -77,16 +89,20 @@ impl Asked {
     }
 
     async fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Response, Failure> {
-        let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
+        let mut request = self.client.request(method, format!("{}{path}", self.base));
         if let Some(body) = body {
             request = request.json(body);
         }
+        self.sent(request).await
+    }
+
+    async fn sent(&self, request: RequestBuilder) -> Result<Response, Failure> {
         let relay = &self.base;
         let unreachable = |error: reqwest::Error| {
             let why = if error.is_timeout() { "it does not answer".to_owned() } else { causes(&error) };
             Failure::new(format!("the relay at {relay} can't be reached: {why}"))
         };
-        let response = request.send().await.map_err(unreachable)?;
+        let response = request.bearer_auth(&self.token).send().await.map_err(unreachable)?;
         if response.status().is_success() {
             return Ok(response);
         }
@@ -102,7 +118,7 @@ impl Asked {
 }
 
 /// An error and what lies under it, in one line.
-fn causes(error: &reqwest::Error) -> String {
+pub(crate) fn causes(error: &reqwest::Error) -> String {
     let mut text = String::new();
     let mut next: Option<&dyn std::error::Error> = Some(error);
     // The outermost only repeats the address.

@@ -1,13 +1,17 @@
-//! `skein workspace …`: the workspaces of a relay.
+//! `skein workspace …`: the workspaces of a relay, and a whole one as a file.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::ask::{Relay, made};
+use crate::ask::{Asked, Relay, causes, made};
 use crate::failure::Failure;
-use crate::print::{self, out, plain, table};
+use crate::print::{self, out, plain, remark, table};
 
 #[derive(Debug, Args)]
 pub(crate) struct WorkspaceArgs {
@@ -33,7 +37,24 @@ enum Workspace {
         #[arg(long)]
         json: bool,
     },
+    /// Write your whole workspace to a file: sessions, files, members without their tokens. Owners only.
+    Export {
+        /// A tar archive; it is replaced once the new one is whole.
+        file: PathBuf,
+    },
+    /// Put a workspace from such a file on this relay, with nothing changed; prints a token of its owner. Owners of the
+    /// relay's first workspace only. What broke off is done again by the same command.
+    Import {
+        /// The file.
+        file: PathBuf,
+        /// Print {"id", "name", "document", "token", "leftOut"}.
+        #[arg(long)]
+        json: bool,
+    },
 }
+
+/// How often it is said how far it has come.
+const NEWS: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Deserialize, Serialize)]
 struct Row {
@@ -54,7 +75,60 @@ pub(crate) async fn run(arguments: WorkspaceArgs) -> Result<(), Failure> {
         Workspace::Create { name, json } => {
             made(&relay.send(Method::POST, "/workspaces", &json!({ "name": name })).await?, json)
         }
+        Workspace::Export { file } => export(&relay, &file).await,
+        Workspace::Import { file, json } => import(&relay, &file, json).await,
     }
+}
+
+async fn export(relay: &Asked, file: &Path) -> Result<(), Failure> {
+    let failed = |error: std::io::Error| Failure::new(format!("{error}: {}", file.display()));
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut coming = relay.download("/workspace/archive").await?;
+    let mut kept = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let (mut bytes, mut told) = (0_u64, Instant::now());
+    let broke = |error: reqwest::Error| Failure::new(format!("the export broke off: {}", causes(&error)));
+    while let Some(piece) = coming.chunk().await.map_err(broke)? {
+        kept.write_all(&piece).map_err(failed)?;
+        bytes += piece.len() as u64;
+        if told.elapsed() >= NEWS {
+            told = Instant::now();
+            remark(&format!("{} MB", bytes / 1_000_000));
+        }
+    }
+    kept.as_file().sync_all().map_err(failed)?;
+    kept.persist(file).map_err(|error| failed(error.error))?;
+    remark(&format!("{} bytes in {}", bytes, file.display()));
+    Ok(())
+}
+
+async fn import(relay: &Asked, file: &Path, as_json: bool) -> Result<(), Failure> {
+    let opened = tokio::fs::File::open(file).await;
+    let opened = opened.map_err(|error| Failure::new(format!("{error}: {}", file.display())))?;
+    let mut coming = relay.upload("/workspaces/archive", opened.into()).await?;
+    let (mut text, mut told) = (Vec::new(), Instant::now());
+    let mut last = Value::Null;
+    let broke = |error: reqwest::Error| Failure::new(format!("the import broke off: {}", causes(&error)));
+    while let Some(piece) = coming.chunk().await.map_err(broke)? {
+        text.extend_from_slice(&piece);
+        while let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+            last = serde_json::from_slice(&text[..end])?;
+            text.drain(..=end);
+            if told.elapsed() >= NEWS {
+                told = Instant::now();
+                remark(&format!("{} of {} documents", last["documents"], last["of"]));
+            }
+        }
+    }
+    if let Some(why) = last["error"].as_str() {
+        return Err(Failure::new(why));
+    }
+    if last["token"].is_null() {
+        return Err(Failure::new("the import broke off: do it again"));
+    }
+    if last["leftOut"] != 0 {
+        remark(&format!("{} documents stay out: this relay purged them, or refused a change", last["leftOut"]));
+    }
+    made(&last, as_json)
 }
 
 fn listed(rows: &[Row]) -> String {

@@ -30,8 +30,11 @@ use crate::catalog::CatalogHandle;
 use crate::guard::{self, From, Guard};
 use crate::hub::HubHandle;
 use crate::server::Via;
+use crate::store::ledger::Ledger;
 use crate::store::log::Log;
-use crate::{clock, sessions, socket, web};
+use crate::{archive, clock, sessions, socket, web};
+
+pub use accounts::{operator, owner};
 
 /// Bytes of a JSON body.
 const MAX_JSON: usize = 64 << 10;
@@ -55,6 +58,10 @@ pub struct App {
     pub catalog: CatalogHandle,
     /// Asked whether it takes writes.
     pub log: Log,
+    /// Who wrote what, for archives.
+    pub ledger: Ledger,
+    /// The data folder, for what is being received.
+    pub data: Arc<std::path::Path>,
     /// Host and Origin.
     pub guard: Arc<Guard>,
     /// Set when the relay stops.
@@ -95,6 +102,8 @@ pub fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::max(MAX_JSON))
         .layer(middleware::from_fn(in_time))
         .route("/blobs/{id}", put(blobs::serve::put).get(blobs::serve::get))
+        .route("/workspace/archive", get(archive::serve::give))
+        .route("/workspaces/archive", post(archive::serve::take))
         .method_not_allowed_fallback(async || Problem::Method)
         .fallback(web::file)
         .layer(middleware::from_fn_with_state(app.guard.clone(), check))

@@ -19,6 +19,7 @@
 
 mod accounts;
 pub mod admin;
+mod archive;
 mod blobs;
 mod bucket;
 mod catalog;

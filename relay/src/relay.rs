@@ -125,6 +125,8 @@ pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
         hub: hub.clone(),
         catalog: catalog.clone(),
         log: log.clone(),
+        ledger: ledger.clone(),
+        data: config.data.as_path().into(),
         guard,
         stop: stopped.clone(),
         connections: Arc::new(AtomicU64::new(0)),

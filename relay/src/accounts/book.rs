@@ -4,6 +4,8 @@
 //! Invariant: nothing that a record of writers may name is ever taken out. A member who was removed and a token that was
 //! revoked stay as such, so that their messages keep a name and a ledger can be written again.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use skein_engine::ids::{DocumentId, Scope, Timestamp};
@@ -145,6 +147,12 @@ pub struct SavedSeed {
     pub document: DocumentId,
     /// Base64.
     pub change: String,
+}
+
+impl From<&Seed> for SavedSeed {
+    fn from(seed: &Seed) -> Self {
+        Self { scope: seed.scope.clone(), document: seed.document, change: STANDARD.encode(&seed.change) }
+    }
 }
 
 impl Book {

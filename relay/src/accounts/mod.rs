@@ -23,11 +23,11 @@ use skein_engine::session::conversation::{MemberRole, Writer, WriterKind};
 use tokio::sync::watch;
 
 use crate::durable;
-use book::{Book, MAX_ENTRIES, MAX_NAME, SavedSeed};
+use book::{Book, MAX_ENTRIES, MAX_NAME};
 use codes::Codes;
 use secret::{Hash, hash};
 
-pub use book::{Member, Seed, Token, Workspace, name};
+pub use book::{Member, SavedSeed, Seed, Token, Workspace, name};
 pub use codes::CodeError;
 pub use secret::Secret;
 pub use throttle::Throttle;
@@ -188,8 +188,42 @@ impl Accounts {
             }
             book.workspaces.push(workspace);
             book.members.push(owner);
-            book.seeds.extend(seeds.iter().map(saved));
+            book.seeds.extend(seeds.iter().map(SavedSeed::from));
             Ok(())
+        })
+    }
+
+    /// Puts back a workspace that left as an archive, with its members, who have no tokens, and the first changes of its
+    /// documents; one that is here already stays as it is. Its name gets a number where it is taken. The workspace as it
+    /// is here. Durable on return.
+    pub fn restore(
+        &self,
+        mut workspace: Workspace,
+        members: Vec<Member>,
+        seeds: Vec<SavedSeed>,
+    ) -> Result<Workspace, AccountsError> {
+        self.change(|book| {
+            if let Some(known) = book.workspace(&workspace.id) {
+                return Ok(known.clone());
+            }
+            if book.workspaces.len() >= MAX_ENTRIES || members.len() > MAX_ENTRIES {
+                return Err(AccountsError::TooMany);
+            }
+            // A member of another workspace, whose tokens would count here.
+            if let Some(known) = members.iter().find_map(|member| book.member(&member.id)) {
+                return Err(AccountsError::NameTaken(known.name.clone()));
+            }
+            let taken =
+                |name: &str| book.workspaces.iter().any(|known| known.name.to_lowercase() == name.to_lowercase());
+            let numbered = |n: usize| format!("{} {n}", workspace.name);
+            if taken(&workspace.name) {
+                let free = (2..).map(numbered).find(|name| !taken(name));
+                workspace.name = free.expect("there are fewer names than numbers");
+            }
+            book.workspaces.push(workspace.clone());
+            book.members.extend(members);
+            book.seeds.extend(seeds);
+            Ok(workspace)
         })
     }
 
@@ -218,7 +252,7 @@ impl Accounts {
             }
             book.members.push(member);
             book.tokens.push(token);
-            book.seeds.push(saved(profile));
+            book.seeds.push(SavedSeed::from(profile));
             Ok(())
         })?;
         Ok(minted)
@@ -496,10 +530,6 @@ fn new_token(
 fn device_name(given: &str) -> String {
     let plain = given.chars().filter(|letter| !letter.is_control()).take(MAX_NAME).collect::<String>();
     if plain.trim().is_empty() { "a device".to_owned() } else { plain }
-}
-
-fn saved(seed: &Seed) -> SavedSeed {
-    SavedSeed { scope: seed.scope.clone(), document: seed.document, change: STANDARD.encode(&seed.change) }
 }
 
 #[cfg(test)]

@@ -153,13 +153,26 @@ impl Blobs {
 
     /// The blobs of a workspace.
     pub async fn list(&self, workspace: &str) -> io::Result<Vec<BlobId>> {
-        let folder = self.folder.join(workspace);
-        let list = move || match std::fs::read_dir(&folder) {
+        let (blobs, workspace) = (self.clone(), workspace.to_owned());
+        tokio::task::spawn_blocking(move || blobs.list_now(&workspace)).await.map_err(io::Error::other)?
+    }
+
+    /// The same for a thread that may block.
+    pub fn list_now(&self, workspace: &str) -> io::Result<Vec<BlobId>> {
+        match std::fs::read_dir(self.folder.join(workspace)) {
             Ok(files) => Ok(files.filter_map(|file| file.ok()?.file_name().to_str()?.parse().ok()).collect()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error),
-        };
-        tokio::task::spawn_blocking(list).await.map_err(io::Error::other)?
+        }
+    }
+
+    /// Opens a blob for reading, for a thread that may block; `None` if it isn't here. With its size in bytes.
+    pub fn open_now(&self, workspace: &str, id: BlobId) -> io::Result<Option<(std::fs::File, u64)>> {
+        match std::fs::File::open(self.path(workspace, id)) {
+            Ok(file) => file.metadata().map(|about| Some((file, about.len()))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes a blob that was neither brought nor asked after in the last `ms` milliseconds; whether it did.
@@ -191,14 +204,10 @@ impl Blobs {
 
     /// Opens a blob for reading; `None` if it isn't here. With its size in bytes.
     pub async fn get(&self, workspace: &str, id: BlobId) -> io::Result<Option<(File, u64)>> {
-        match File::open(self.path(workspace, id)).await {
-            Ok(file) => {
-                let size = file.metadata().await?.len();
-                Ok(Some((file, size)))
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
-        }
+        let (blobs, workspace) = (self.clone(), workspace.to_owned());
+        let opened = tokio::task::spawn_blocking(move || blobs.open_now(&workspace, id));
+        let found = opened.await.map_err(io::Error::other)??;
+        Ok(found.map(|(file, size)| (File::from_std(file), size)))
     }
 }
 

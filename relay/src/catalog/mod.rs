@@ -101,6 +101,16 @@ impl CatalogHandle {
         let _ = self.asks.send(Ask::Members(workspace));
     }
 
+    /// What is left of a purged document, as the ledger records it already.
+    pub fn buried(&self, key: Key, grave: Grave) {
+        let _ = self.asks.send(Ask::Buried { key, outcome: Ok(grave) });
+    }
+
+    /// How far members have read, as the ledger records it already.
+    pub fn marked(&self, marks: Vec<(Scope, Mark)>) {
+        let _ = self.asks.send(Ask::Marked { marks, outcome: Ok(()) });
+    }
+
     /// The sessions of the caller's workspace; `None` while the relay stops.
     pub async fn list(&self, caller: Caller, query: SessionQuery) -> Option<Listed> {
         let (answer, listed) = oneshot::channel();

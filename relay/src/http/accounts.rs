@@ -49,7 +49,8 @@ fn person(caller: &Caller) -> Result<(), Problem> {
     }
 }
 
-fn owner(caller: &Caller) -> Result<(), Problem> {
+/// Owners of the workspace only.
+pub fn owner(caller: &Caller) -> Result<(), Problem> {
     person(caller)?;
     if caller.is_owner() { Ok(()) } else { Err(Problem::Forbidden("only an owner may do this")) }
 }
@@ -247,7 +248,8 @@ async fn pair(State(app): State<App>, via: Option<Extension<Via>>, body: Body<Pa
 // --- Workspaces ----------------------------------------------------------------------------------------------------
 
 /// Whether the caller runs this relay: an owner of its first workspace.
-fn operator(app: &App, caller: &Caller) -> bool {
+/// Whether the caller runs the relay: an owner of its first workspace.
+pub fn operator(app: &App, caller: &Caller) -> bool {
     let first = app.accounts.workspaces().into_iter().next();
     caller.is_owner() && first.is_some_and(|first| first.id == caller.workspace.id)
 }
