@@ -13,6 +13,7 @@ pub mod device;
 pub mod graph;
 pub mod ids;
 pub mod position;
+pub mod price;
 pub mod profile;
 #[cfg(feature = "schema")]
 pub mod schema;

@@ -5,8 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use automerge::transaction::{Transactable, Transaction};
-use automerge::{AutomergeError, ReadDoc};
 use skein_engine::ids::{DocumentId, Epoch};
 use skein_engine::session::conversation::{Conversation, Decision};
 use skein_engine::session::model::{Run, RunError, RunState, Session};
@@ -164,6 +162,7 @@ impl Beginning {
             provider: Some(provider.to_owned()),
             worker: Some(link.read(|device, _| device.peer().to_string())),
             started_at: Some(now(link)),
+            prices: model.as_ref().ok().and_then(|model| model.rates),
             ..Run::new(work.turn.clone(), epoch, work.answers.clone())
         };
         Some(Self { run, model, preamble, tools })
@@ -193,14 +192,8 @@ impl Beginning {
             }
         }
         self.end_at_once(work.kind);
-        let prices = self.model.as_ref().ok().and_then(|model| model.rates).map(|rates| rates.json());
         let (run, ended) = (self.run.clone(), self.run.state != RunState::Streaming);
-        let prepared = link.read(|device, _| {
-            device.prepare(session, &lease.actor, |tx| {
-                write::begin_run(tx, &run)?;
-                put_prices(tx, &run.key(), prices.as_deref())
-            })
-        });
+        let prepared = link.read(|device, _| device.prepare(session, &lease.actor, |tx| write::begin_run(tx, &run)));
         let change = match prepared {
             Ok(change) => change,
             Err(error) => {
@@ -334,15 +327,4 @@ fn decisions(kind: WorkKind, conversation: Conversation) -> BTreeMap<String, Dec
         WorkKind::Continue | WorkKind::TakeOver | WorkKind::Decide => conversation.decisions,
         _ => BTreeMap::new(),
     }
-}
-
-/// The rates that a run's cost is counted by.
-fn put_prices(tx: &mut Transaction<'_>, run: &str, prices: Option<&str>) -> Result<(), AutomergeError> {
-    if let Some(prices) = prices
-        && let Some((_, runs)) = tx.get(automerge::ROOT, "runs")?
-        && let Some((_, run)) = tx.get(runs, run)?
-    {
-        tx.put(run, "prices", prices)?;
-    }
-    Ok(())
 }

@@ -4,10 +4,13 @@
 //! File, then environment, then flags: whoever calls applies them in that order, and [`Settings::check`] last.
 
 use std::collections::BTreeMap;
+use std::time::SystemTime;
 
 use serde::Deserialize;
+use skein_engine::ids::Timestamp;
+use skein_engine::price::Rates;
 
-use crate::price::{Price, Rates};
+use crate::prices::{Price, Published, published};
 use crate::providers::transport::Endpoint;
 use crate::providers::{Kind, demo};
 
@@ -144,7 +147,7 @@ impl Settings {
             return Err(wrong("worker.step_limit", "at least one step"));
         }
         for (index, price) in self.price.iter().enumerate() {
-            price.check().map_err(|why| wrong(format!("price[{index}]"), why))?;
+            price.rates.check().map_err(|why| wrong(format!("price[{index}]"), why))?;
         }
         if let Some(tool) = self.tools.enabled.first() {
             return Err(wrong("tools.enabled", format!("this version has no tool named \"{tool}\"")));
@@ -152,7 +155,7 @@ impl Settings {
         Ok(())
     }
 
-    /// The endpoint and model that `PROVIDER/MODEL` names, or why there is none.
+    /// The endpoint and model that `PROVIDER/MODEL` names, at today's price, or why there is none.
     pub fn resolve(&self, model: &str) -> Result<Model, String> {
         let (provider, name) = model
             .split_once('/')
@@ -176,12 +179,14 @@ impl Settings {
             },
             None => return Err(format!("no [[provider]] is named \"{provider}\", which \"{model}\" needs")),
         };
+        let Published { rates, context_window } = self.published(&endpoint, name);
         Ok(Model {
             endpoint,
             name: name.to_owned(),
             key_variable: configured.and_then(|one| one.api_key_env.clone()),
             max_tokens: configured.and_then(|one| one.max_tokens),
-            rates: self.rates(provider, name),
+            rates,
+            context_window,
         })
     }
 
@@ -200,10 +205,17 @@ impl Settings {
         self.resolve(model).is_ok_and(|model| model.endpoint.kind == Kind::Demo)
     }
 
-    fn rates(&self, provider: &str, model: &str) -> Option<Rates> {
-        let full = format!("{provider}/{model}");
+    /// What is known of a model: the operator's price, else the published one.
+    fn published(&self, endpoint: &Endpoint, model: &str) -> Published {
+        let full = format!("{}/{model}", endpoint.name);
+        let at = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let at = Timestamp(u64::try_from(at.as_millis()).unwrap_or(u64::MAX));
+        let known = match endpoint.kind {
+            Kind::Demo => Published { rates: Some(Rates::pretend()), context_window: None },
+            _ => published(&endpoint.base_url, model, at),
+        };
         let own = self.price.iter().find(|price| price.model == full).map(|price| price.rates);
-        own.or_else(|| (provider == demo::PROVIDER).then(Rates::pretend))
+        Published { rates: own.or(known.rates), ..known }
     }
 }
 
@@ -235,6 +247,8 @@ pub struct Model {
     pub max_tokens: Option<u64>,
     /// `None`: unknown.
     pub rates: Option<Rates>,
+    /// The most tokens of a request and its answer together; `None`: unknown.
+    pub context_window: Option<u64>,
 }
 
 #[cfg(test)]

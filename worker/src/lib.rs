@@ -3,7 +3,7 @@
 //! In order of reading: [`node`] (follows the catalog), [`attend`] (one session: work, claim, begin), [`turn`] (asks the
 //! model, runs its calls) with [`page`] (what it writes), [`signals`] (what ends it), [`lease`] and [`spending`],
 //! [`naming`]; [`history`] (conversation → prompt) and [`providers`] (models, as pure functions and one transport);
-//! [`config`] and [`price`] (what the operator says), [`tools`], [`large`], [`overlap`], [`title`], and [`link`] (the relay).
+//! [`config`] and [`prices`] (what the operator says), [`tools`], [`large`], [`overlap`], [`title`], and [`link`] (the relay).
 //!
 //! Invariant: a worker holds nothing that a crash would lose; what it knows stands in the document or is asked again.
 
@@ -17,7 +17,7 @@ pub mod naming;
 pub mod node;
 pub mod overlap;
 pub mod page;
-pub mod price;
+pub mod prices;
 pub mod providers;
 pub mod signals;
 pub mod spending;

@@ -1,8 +1,8 @@
 //! What a run has used and cost so far: the sum over its requests, and an estimate of the one under way.
 
+use skein_engine::price::{Picos, Rates};
 use skein_engine::session::model::{Cost, Usage};
 
-use crate::price::{Picos, Rates};
 use crate::providers::event::Report;
 
 /// The sum over a run's requests.

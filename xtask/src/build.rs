@@ -171,3 +171,10 @@ pub fn module_size() -> Outcome<[u64; 2]> {
         _ => Err(Failure(format!("size.mjs printed \"{printed}\""))),
     }
 }
+
+/// Takes in a newer table of published prices, and checks what is made of it.
+pub fn prices(file: &str) -> Outcome {
+    let file = std::path::absolute(file).map_err(|error| Failure(error.to_string()))?;
+    run(cargo().args(["run", "--quiet", "--package", "skein-worker", "--example", "prices", "--"]).arg(file))?;
+    run(cargo().args(["test", "--quiet", "--package", "skein-worker", "--lib", "prices"]))
+}

@@ -29,6 +29,7 @@ cargo xtask build                                   the wasm module, the web cli
 cargo xtask test [--full]                           everything that CI runs; --full adds what takes longer
 cargo xtask bench smoke [--json FILE]               print the figures of the walking skeleton
 cargo xtask bench model [--json FILE]               print those of the session model, natively and in a browser
+cargo xtask prices FILE                             take in a newer price table (genai-prices' data_slim.json)
 cargo xtask soak [--seeds N | --minutes M] [--from SEED]   more random histories than CI tells (20,000)
 cargo xtask soak --mutants                          which tests notice each rule that is off";
 
@@ -55,6 +56,7 @@ fn dispatch(arguments: &[OsString]) -> Outcome {
         ["test"] => test::everything(false),
         ["test", "--full"] => test::everything(true),
         ["bench", name, rest @ ..] => bench::run_named(name, options(rest, &["--json"])?[0].map(PathBuf::from)),
+        ["prices", file] => build::prices(file),
         ["soak", "--mutants"] => soak::mutants(),
         ["soak", rest @ ..] => {
             let options = options(rest, &["--seeds", "--minutes", "--from"])?;

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use skein_engine::device::DeviceError;
+use skein_engine::ids::{Micros, Timestamp};
 use skein_engine::session::Summary;
 use skein_engine::session::conversation::{Conversation, ShownMessage, ShownTurn};
 use skein_engine::wire::catalog::Welcome;
@@ -18,6 +19,7 @@ pub(super) struct Shown {
     conversation: Conversation,
     identity: Option<Welcome>,
     workspace: Workspace,
+    read_at: Timestamp,
 }
 
 /// The contract's shape.
@@ -28,6 +30,16 @@ pub(super) struct Json<'a> {
     messages: Vec<&'a ShownMessage>,
     turns: &'a [ShownTurn],
     faults: &'a [String],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resume: Option<Resumed>,
+}
+
+/// What going on with it costs now.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Resumed {
+    cached_until: Option<Timestamp>,
+    estimate_micros: Option<Micros>,
 }
 
 impl Shown {
@@ -36,7 +48,13 @@ impl Shown {
         opened.client.read(|device, now| {
             let conversation = device.conversation(now, id)?;
             let summary = device.summary(now, id).ok_or(DeviceError::NotHere(id))?;
-            Ok(Self { summary, conversation, identity: device.identity().cloned(), workspace: device.workspace() })
+            Ok(Self {
+                summary,
+                conversation,
+                identity: device.identity().cloned(),
+                workspace: device.workspace(),
+                read_at: now,
+            })
         })
     }
 
@@ -53,8 +71,12 @@ impl Shown {
     /// In the contract's shape.
     pub(super) fn json(&self) -> Json<'_> {
         let messages = self.conversation.messages.iter().chain(&self.conversation.queued).collect();
-        let Conversation { turns, faults, .. } = &self.conversation;
-        Json { summary: &self.summary, messages, turns, faults }
+        let Conversation { turns, faults, resume, .. } = &self.conversation;
+        let resume = resume.as_ref().map(|resume| Resumed {
+            cached_until: resume.cached_until,
+            estimate_micros: resume.estimate(self.read_at),
+        });
+        Json { summary: &self.summary, messages, turns, faults, resume }
     }
 
     fn transcript(&self) -> Transcript<'_> {

@@ -178,6 +178,7 @@ fn waiting(waiting: Waiting) -> &'static str {
         Waiting::HeldByPause => "held: the session is paused",
         Waiting::HeldByApproval => "held: a tool call waits for a decision",
         Waiting::HeldByFailure => "held: the last turn failed",
+        Waiting::HeldByLimit => "held: a spend limit or step limit was reached",
         Waiting::BehindTurn => "queued behind the turn that is streaming",
         Waiting::WorkerLost => "queued: the worker was lost",
         Waiting::NoWorker => "queued: no worker is connected",

@@ -58,7 +58,7 @@ fn settled(
     let conversation = device.conversation(now, id)?;
     let held = matches!(
         conversation.waiting,
-        None | Some(Waiting::HeldByPause | Waiting::HeldByApproval | Waiting::HeldByFailure)
+        None | Some(Waiting::HeldByPause | Waiting::HeldByApproval | Waiting::HeldByFailure | Waiting::HeldByLimit)
     );
     let (leases, writers) = device.leases(id);
     let due = work(device.session(id)?, &conversation, &leases, &writers, now);

@@ -296,6 +296,10 @@ pub struct Run {
     pub cost: Option<Cost>,
     /// The rates that were applied, as JSON text.
     pub prices: Option<String>,
+    /// Tokens of its last request and of what answered it: what going on sends again.
+    pub context: Option<u64>,
+    /// Until when the provider's cache of that is said to live, in milliseconds since the epoch.
+    pub cached_until: Option<u64>,
     /// Why it stopped, as a class: `end`, `length`, `approval`, `limit`, `pause`, ….
     pub stop_reason: Option<String>,
     /// Why it failed.

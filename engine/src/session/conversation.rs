@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::model::{CallState, ProviderData, Role, RunError, RunKey, Session, Usage};
 use super::outline::Outline;
+use super::resume::Resume;
 use super::shown;
 pub use super::text::call_digest;
 use super::work::{MustEnd, Work};
@@ -101,6 +102,8 @@ pub struct Conversation {
     pub reason: Option<Reason>,
     /// Sums over all runs, shown or not (rule 18).
     pub totals: Totals,
+    /// What going on will cost; `None` while nothing was asked.
+    pub resume: Option<Resume>,
     /// What of the document can't be read, or is a newer version's, in words for people: that much may be missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[cfg_attr(feature = "ts", ts(optional, as = "Option<_>"))]
@@ -196,6 +199,8 @@ pub enum Waiting {
     HeldByApproval,
     /// Held: the front run failed.
     HeldByFailure,
+    /// Held by a spend limit.
+    HeldByLimit,
     /// A turn is streaming.
     BehindTurn,
     /// The worker of the turn was lost; it will be taken up again.

@@ -28,6 +28,7 @@ mod live;
 pub mod model;
 mod outline;
 pub mod read;
+pub mod resume;
 #[cfg(feature = "testing")]
 pub mod rules;
 #[cfg(not(feature = "testing"))]

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ActorId, Epoch, Micros, Timestamp};
+use crate::price::Rates;
 
 /// `turn/epoch`: the key of a run in the document.
 pub type RunKey = String;
@@ -266,6 +267,12 @@ pub struct Run {
     pub usage: Usage,
     /// What it cost.
     pub cost: Cost,
+    /// The rates that were applied.
+    pub prices: Option<Rates>,
+    /// Tokens of its last request and of what answered it: what going on sends again.
+    pub context: Option<u64>,
+    /// Until when the provider's cache of that is said to live.
+    pub cached_until: Option<Timestamp>,
     /// Why the model stopped, as a class of ours: `end`, `length`, `approval`, `limit`, `pause`, ….
     pub stop_reason: Option<String>,
     /// Why it failed.
@@ -295,6 +302,9 @@ impl Run {
             ended_at: None,
             usage: Usage::default(),
             cost: Cost::default(),
+            prices: None,
+            context: None,
+            cached_until: None,
             stop_reason: None,
             error: None,
             by: Vec::new(),

@@ -12,6 +12,7 @@ use super::model::{
 use super::rules::{Rule, off};
 use super::tree::{self, Slot};
 use crate::ids::{Epoch, Micros};
+use crate::price::Rates;
 
 /// The version of the shapes that this engine writes, and the newest that it knows.
 pub const SCHEMA: i64 = 1;
@@ -423,6 +424,9 @@ fn run(turn: &str, epoch: Epoch, slot: Slot<'_>, faults: &mut Faults) -> Run {
             reported: cost.field("reported").bool().unwrap_or_default(),
             unreadable: uncounted || unpriced,
         },
+        prices: slot.field("prices").text().and_then(Rates::from_json),
+        context: slot.field("context").count(),
+        cached_until: slot.field("cachedUntil").time(),
         stop_reason: slot.field("stopReason").word(),
         error,
         by: slot.writers(),

@@ -9,6 +9,7 @@ use super::conversation::{
 use super::live::Stamps;
 use super::model::{CallState, Message, PartKind, Run, RunError, RunState, Usage};
 use super::outline::Outline;
+use super::resume::Resume;
 use super::rules::{Rule, off};
 use super::text::{self, Call, Calls, Segment};
 use super::trust::{self, Verdict};
@@ -160,6 +161,8 @@ pub(crate) fn update(
     set(&mut conversation.reason, reason, head);
     set(&mut conversation.faults, outline.session.faults.clone(), head);
     set(&mut conversation.totals, totals, head);
+    let resume = outline.front.and_then(|front| Resume::of(outline.run(front)));
+    set(&mut conversation.resume, resume, head);
     set(&mut conversation.auto_title, title.map(|name| name.title.clone()), head);
     set(&mut conversation.decisions, outline.decisions.clone(), head);
     set(&mut conversation.allowed_tools, allowed_tools, head);
@@ -493,6 +496,11 @@ fn paused(outline: &Outline<'_>, front: usize) -> Reason {
     }
 }
 
+/// Whether a limit stopped the front run.
+fn limited(outline: &Outline<'_>) -> bool {
+    outline.front.is_some_and(|front| outline.run(front).stop_reason.as_deref() == Some("limit"))
+}
+
 fn waiting(outline: &Outline<'_>, due: Option<WorkKind>, status: Status) -> Option<Waiting> {
     let link = match outline.leases.workers {
         None => Waiting::Offline,
@@ -514,6 +522,7 @@ fn waiting(outline: &Outline<'_>, due: Option<WorkKind>, status: Status) -> Opti
         Status::Streaming => Waiting::BehindTurn,
         Status::Failed => Waiting::HeldByFailure,
         Status::Paused if asks => Waiting::HeldByApproval,
+        Status::Paused if limited(outline) => Waiting::HeldByLimit,
         Status::Paused => Waiting::HeldByPause,
         Status::Active | Status::Archived => link,
     })

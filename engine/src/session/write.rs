@@ -53,6 +53,9 @@ pub(crate) fn run_value(run: &Run) -> hydrate::Value {
         .int("endedAt", run.ended_at.map(|at| at.0))
         .map("usage", Some(usage))
         .map("cost", Some(cost))
+        .word("prices", run.prices.map(|rates| rates.json()).as_deref())
+        .int("context", run.context)
+        .int("cachedUntil", run.cached_until.map(|at| at.0))
         .word("stopReason", run.stop_reason.as_deref())
         .map("error", run.error.as_ref().map(error_value));
     if run.inherited {
@@ -190,6 +193,22 @@ pub fn set_usage(tx: &mut Transaction<'_>, run: &str, usage: &Usage, cost: &Cost
         tx.put(&costs, "reported", cost.reported)?;
     }
     Ok(())
+}
+
+/// Records what going on would send again, in tokens, and until when the provider's cache of it is said to live.
+pub fn set_context(
+    tx: &mut Transaction<'_>,
+    run: &str,
+    context: u64,
+    cached_until: Option<Timestamp>,
+) -> Result<(), AutomergeError> {
+    let fields = run_of(tx, run)?;
+    put_int(tx, &fields, "context", context)?;
+    match cached_until {
+        Some(at) => put_int(tx, &fields, "cachedUntil", at.0),
+        None if tx.get(&fields, "cachedUntil")?.is_some() => tx.delete(&fields, "cachedUntil"),
+        None => Ok(()),
+    }
 }
 
 /// Ends a run: its state, why, and when.

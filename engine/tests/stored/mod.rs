@@ -3,10 +3,11 @@
 
 #![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
-use automerge::transaction::{Transactable, Transaction};
-use automerge::{ActorId, AutoSerde, Automerge, ROOT, ReadDoc};
+use automerge::transaction::Transaction;
+use automerge::{ActorId, AutoSerde, Automerge};
 use serde_json::Value;
 use skein_engine::ids::{DocumentId, Epoch, Micros, Timestamp};
+use skein_engine::price::Rates;
 use skein_engine::profile::{self, Arrange, Listed, arrange};
 use skein_engine::session::command::{self, Attachment, Command, Draft, Given, NewSession};
 use skein_engine::session::conversation::{Conversation, Leases, MemberRole, Writer, WriterKind, Writers};
@@ -97,10 +98,9 @@ const USAGE: Usage =
 fn answer(document: &mut Automerge, run: &Run, parts: &[Part], end: RunState, why: &str) -> String {
     let error = RunError { code: "network".into(), message: "The link was lost.".into(), retryable: true };
     change(document, WORKER, |tx| {
-        write::begin_run(tx, run)?;
-        let (_, runs) = tx.get(ROOT, "runs")?.unwrap();
-        let (_, fields) = tx.get(runs, run.key())?.unwrap();
-        tx.put(fields, "prices", r#"{"input":1.0,"output":2.0}"#)
+        let prices = Rates::from_json(r#"{"input":1.0,"output":2.0}"#);
+        write::begin_run(tx, &Run { prices, ..run.clone() })?;
+        write::set_context(tx, &run.key(), 1_200, Some(Timestamp(NOW.0 + 300_000)))
     });
     let message = change(document, WORKER, |tx| write::begin_message(tx, run, "agent1", NOW));
     change(document, WORKER, |tx| parts.iter().try_for_each(|part| write::push_part(tx, &message, part).map(drop)));

@@ -108,7 +108,7 @@ export type Queued = {
   reason: Waiting | null, };
 
 /** Why the queue doesn't start. */
-export type Waiting = "heldByPause" | "heldByApproval" | "heldByFailure" | "behindTurn" | "workerLost" | "noWorker" | "offline" | "due";
+export type Waiting = "heldByPause" | "heldByApproval" | "heldByFailure" | "heldByLimit" | "behindTurn" | "workerLost" | "noWorker" | "offline" | "due";
 
 /** What is due, for the catalog: a worker opens sessions where this is set and that it can serve. */
 export type Due = {
@@ -140,6 +140,8 @@ export type Conversation = {
   reason: Reason | null,
   /** Sums over all runs, shown or not (rule 18). */
   totals: Totals,
+  /** What going on will cost; `None` while nothing was asked. */
+  resume: Resume | null,
   /** What of the document can't be read, or is a newer version's, in words for people: that much may be missing. */
   faults?: Array<string>, };
 

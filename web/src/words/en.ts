@@ -262,6 +262,7 @@ export const waiting: Record<Waiting, string> = {
   heldByPause: 'Held: the session is paused',
   heldByApproval: 'Held: a tool call waits for you',
   heldByFailure: 'Held: the last turn failed',
+  heldByLimit: 'Held: a limit was reached',
   behindTurn: 'after this answer',
   workerLost: 'Waiting: the worker was lost',
   noWorker: 'Waiting: no worker is connected',

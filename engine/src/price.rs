@@ -1,32 +1,10 @@
-//! What tokens cost: one function, in integers. Sums are kept in picodollars, so that nothing is rounded but a run's
+//! What tokens cost: one function for every surface, in integers. Sums are kept in picodollars, so that nothing is rounded but a run's
 //! total, once. An unknown price is `None`, never 0.
 
 use serde::{Deserialize, Serialize};
-use skein_engine::ids::Micros;
-use skein_engine::session::model::Usage;
 
-/// One `[[price]]` of `skein.toml`: [`Rates`] and the model that they are of.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(try_from = "toml::Table")]
-pub struct Price {
-    /// `PROVIDER/MODEL`.
-    pub model: String,
-    /// What it costs.
-    pub rates: Rates,
-}
-
-impl TryFrom<toml::Table> for Price {
-    type Error = String;
-
-    /// Takes `model` out, so that what is left must be rates and nothing else.
-    fn try_from(mut table: toml::Table) -> Result<Self, String> {
-        let Some(toml::Value::String(model)) = table.remove("model") else {
-            return Err("a [[price]] needs `model = \"PROVIDER/MODEL\"`".into());
-        };
-        let rates = table.try_into().map_err(|error: toml::de::Error| error.message().to_owned())?;
-        Ok(Self { model, rates })
-    }
-}
+use crate::ids::Micros;
+use crate::session::model::Usage;
 
 /// Dollars per million tokens. A class without a rate of its own costs what `input` does (a long cache write what a
 /// short one does); reasoning costs what output does.
@@ -98,29 +76,31 @@ impl std::ops::AddAssign for Picos {
     }
 }
 
-impl Price {
-    /// Why it can't be, if it can't.
+impl Rates {
+    /// As a run keeps them; `None` for what is none.
+    pub fn from_json(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok().filter(|rates: &Self| rates.check().is_ok())
+    }
+
+    /// Why they can't be, if they can't.
     pub fn check(&self) -> Result<(), String> {
-        let rates = &self.rates;
-        let above = rates.above.iter().flat_map(|above| {
+        let above = self.above.iter().flat_map(|above| {
             [Some(above.input), Some(above.output), above.cache_read, above.cache_write, above.cache_write_long]
         });
         let all = [
-            Some(rates.input),
-            Some(rates.output),
-            rates.cache_read,
-            rates.cache_write,
-            rates.cache_write_long,
-            rates.per_request,
+            Some(self.input),
+            Some(self.output),
+            self.cache_read,
+            self.cache_write,
+            self.cache_write_long,
+            self.per_request,
         ];
         match all.into_iter().chain(above).flatten().find(|rate| !(0.0..=1e6).contains(rate)) {
             Some(rate) => Err(format!("{rate} is no price: dollars per million tokens, from 0 to 1,000,000")),
             None => Ok(()),
         }
     }
-}
 
-impl Rates {
     /// The demo's: nothing is charged.
     pub fn pretend() -> Self {
         Self {
@@ -175,13 +155,13 @@ impl Rates {
 mod tests {
     use super::*;
 
-    fn rates(toml: &str) -> Rates {
-        toml::from_str(toml).unwrap()
+    fn rates(json: &str) -> Rates {
+        Rates::from_json(json).unwrap()
     }
 
     #[test]
     fn every_class_has_its_rate_and_the_sum_is_rounded_once() {
-        let rates = rates("input = 3.0\noutput = 15.0\ncache_read = 0.3\ncache_write = 3.75\ncache_write_long = 6.0");
+        let rates = rates(r#"{"input":3,"output":15,"cache_read":0.3,"cache_write":3.75,"cache_write_long":6}"#);
         let usage =
             Usage { input: 100, output: 10, reasoning: 5, cache_read: 1000, cache_write: 200, cache_write_long: 50 };
         // 300 + 150 + 75 + 300 + 750 + 300
@@ -194,8 +174,7 @@ mod tests {
 
     #[test]
     fn a_long_prompt_costs_the_higher_rate_for_all_of_it() {
-        let rates =
-            rates("input = 1.0\noutput = 2.0\ncache_read = 0.1\nabove = { tokens = 1000, input = 2.0, output = 3.0 }");
+        let rates = rates(r#"{"input":1,"output":2,"cache_read":0.1,"above":{"tokens":1000,"input":2,"output":3}}"#);
         let at = Usage { input: 900, cache_read: 100, output: 10, ..Usage::default() };
         let above = Usage { input: 901, ..at };
         assert_eq!(rates.cost(&at).micros(), Micros(900 + 10 + 20));
@@ -205,7 +184,7 @@ mod tests {
     #[test]
     fn fees_for_each_request_are_part_of_it() {
         assert_eq!(
-            rates("input = 0.0\noutput = 0.0\nper_request = 0.005").cost(&Usage::default()).micros(),
+            rates(r#"{"input":0,"output":0,"per_request":0.005}"#).cost(&Usage::default()).micros(),
             Micros(5000)
         );
     }
