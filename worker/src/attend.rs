@@ -119,6 +119,7 @@ struct Beginning {
     model: Result<Model, String>,
     preamble: Preamble,
     tools: Toolbox,
+    step_limit: u32,
 }
 
 impl Beginning {
@@ -165,7 +166,9 @@ impl Beginning {
             prices: model.as_ref().ok().and_then(|model| model.rates),
             ..Run::new(work.turn.clone(), epoch, work.answers.clone())
         };
-        Some(Self { run, model, preamble, tools })
+        let own = agent.step_limit.map(|steps| u32::try_from(steps).unwrap_or(u32::MAX));
+        let step_limit = own.unwrap_or(context.settings.worker.step_limit);
+        Some(Self { run, model, preamble, tools, step_limit })
     }
 
     /// Stores the run and carries it through.
@@ -246,12 +249,14 @@ impl Beginning {
                         model,
                         preamble: self.preamble,
                         tools: self.tools,
-                        step_limit: context.settings.worker.step_limit,
+                        step_limit: self.step_limit,
                         decisions: decisions(work.kind, conversation),
                         lease,
                         signals,
                         page,
                         spending,
+                        context: None,
+                        warned: false,
                         no_prefill: false,
                     };
                     turn.carry_through().await;

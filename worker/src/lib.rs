@@ -1,7 +1,7 @@
 //! The agent worker of Skein: a replica that claims turns, calls models and tools, and appends what streams back.
 //!
 //! In order of reading: [`node`] (follows the catalog), [`attend`] (one session: work, claim, begin), [`turn`] (asks the
-//! model, runs its calls) with [`page`] (what it writes), [`signals`] (what ends it), [`lease`] and [`spending`],
+//! model, runs its calls) with [`page`] (what it writes), [`signals`] (what ends it), [`lease`], [`spending`] and [`limit`],
 //! [`naming`]; [`history`] (conversation → prompt) and [`providers`] (models, as pure functions and one transport);
 //! [`config`] and [`prices`] (what the operator says), [`tools`], [`large`], [`overlap`], [`title`], and [`link`] (the relay).
 //!
@@ -12,6 +12,7 @@ pub mod config;
 pub mod history;
 pub mod large;
 pub mod lease;
+pub mod limit;
 pub mod link;
 pub mod naming;
 pub mod node;

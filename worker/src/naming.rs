@@ -14,6 +14,7 @@ use skein_engine::session::write;
 use crate::config::Model;
 use crate::history::words;
 use crate::lease::Lease;
+use crate::limit::Limits;
 use crate::link::Link;
 use crate::page::now;
 use crate::providers::Kind;
@@ -59,7 +60,8 @@ impl Naming<'_> {
         let answer = of(Role::Assistant).unwrap_or_default();
         let mut spending = Spending::new(self.model.rates);
         let tries = self.link.read(|device, _| device.session(self.session).map(|s| naming_tries(s, &self.run.turn)));
-        let asks = self.model.endpoint.kind != Kind::Demo && tries.is_ok_and(|tries| tries <= TRIES);
+        let limited = Limits::of(self.link, self.session, &self.run).reached(&spending.cost()).is_some();
+        let asks = self.model.endpoint.kind != Kind::Demo && !limited && tries.is_ok_and(|tries| tries <= TRIES);
         let found = match asks {
             true => self.ask(&person, &answer, &mut spending).await,
             false => Ok(None),

@@ -10,7 +10,7 @@ use automerge::AutomergeError;
 use automerge::transaction::Transaction;
 use skein_engine::device::DeviceError;
 use skein_engine::ids::{DocumentId, Timestamp, random_id};
-use skein_engine::session::model::{CallState, Part, PartKind, ProviderData, Run, ToolCall};
+use skein_engine::session::model::{CallState, Cost, Part, PartKind, ProviderData, Run, ToolCall, Usage};
 use skein_engine::session::write;
 use skein_engine::wire::ephemeral::{Ephemeral, Tail, TailKind};
 use tokio::time::Instant;
@@ -21,6 +21,8 @@ use crate::link::Link;
 pub const CHECKPOINT: Duration = Duration::from_secs(2);
 /// `tail-request`s are answered at most this often.
 const ANSWER_EVERY: Duration = Duration::from_millis(100);
+/// With every so many checkpoints goes what was used so far: if this process dies, so much of it is known.
+const USAGE_EVERY: u32 = 3;
 
 /// See the module.
 pub struct Page<'a> {
@@ -34,6 +36,7 @@ pub struct Page<'a> {
     growing: BTreeMap<u64, Growing>,
     open: Option<u64>,
     committed_at: Instant,
+    checkpoints: u32,
     answered_at: Option<Instant>,
 }
 
@@ -84,6 +87,7 @@ impl<'a> Page<'a> {
             growing: BTreeMap::new(),
             open: None,
             committed_at: Instant::now(),
+            checkpoints: 0,
             answered_at: None,
         }
     }
@@ -236,8 +240,8 @@ impl<'a> Page<'a> {
         }
     }
 
-    /// Commits what has been uncommitted for [`CHECKPOINT`].
-    pub fn checkpoint(&mut self) -> Result<(), DeviceError> {
+    /// Commits what has been uncommitted for [`CHECKPOINT`]; with some of them what the run has `spent` so far.
+    pub fn checkpoint(&mut self, spent: impl FnOnce() -> (Usage, Cost)) -> Result<(), DeviceError> {
         if self.committed_at.elapsed() < CHECKPOINT {
             return Ok(());
         }
@@ -253,8 +257,12 @@ impl<'a> Page<'a> {
         if chunks.is_empty() {
             return Ok(());
         }
+        let spent = self.checkpoints.is_multiple_of(USAGE_EVERY).then(spent);
+        self.checkpoints += 1;
+        let key = self.run.key();
         self.link.write(self.session, |tx| {
-            chunks.iter().try_for_each(|(index, chunk)| write::push_chunk(tx, &message, *index, chunk))
+            chunks.iter().try_for_each(|(index, chunk)| write::push_chunk(tx, &message, *index, chunk))?;
+            spent.map_or(Ok(()), |(usage, cost)| write::set_usage(tx, &key, &usage, &cost))
         })
     }
 

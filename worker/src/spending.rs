@@ -34,7 +34,7 @@ pub struct Request {
 
 impl Request {
     /// By class, and whether any of it is our estimate.
-    fn usage(&self) -> (Usage, bool) {
+    pub fn usage(&self) -> (Usage, bool) {
         // Four characters a token: a running estimate, replaced by the provider's count.
         let output = self.written.div_ceil(4);
         let reasoning = self.reasoned.div_ceil(4);
@@ -47,6 +47,17 @@ impl Request {
             }
             None => (Usage { input: self.prompt, output, reasoning, ..Usage::default() }, true),
         }
+    }
+}
+
+/// How long a provider's cache of a prompt is said to live after a request: Anthropic's five minutes, or an hour where that
+/// was written (https://docs.claude.com/en/docs/build-with-claude/prompt-caching); OpenAI's five to ten minutes
+/// (https://platform.openai.com/docs/guides/prompt-caching), taken as five. `None`: nothing says that it was cached.
+pub fn cache_life_ms(usage: &Usage) -> Option<u64> {
+    match (usage.cache_write_long > 0, usage.cache_read > 0 || usage.cache_write > 0) {
+        (true, _) => Some(60 * 60 * 1_000),
+        (false, true) => Some(5 * 60 * 1_000),
+        (false, false) => None,
     }
 }
 
@@ -70,6 +81,11 @@ impl Spending {
             (None, Some(rates)) => self.picos += rates.cost(&usage),
             (None, None) => self.unknown = true,
         }
+    }
+
+    /// Whether some request's price isn't known, so that no limit can be kept.
+    pub fn is_unknown(&self) -> bool {
+        self.unknown
     }
 
     /// With a request under way.

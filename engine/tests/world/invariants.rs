@@ -337,7 +337,7 @@ pub fn check_all(world: &World) -> Result<(), Broken> {
 pub fn check_rest(world: &World) -> Result<(), Broken> {
     let seen = world.look(0);
     let name = "what waits at the end is held, and says why";
-    let held = [Waiting::HeldByPause, Waiting::HeldByApproval, Waiting::HeldByFailure];
+    let held = [Waiting::HeldByPause, Waiting::HeldByApproval, Waiting::HeldByFailure, Waiting::HeldByLimit];
     let front = world.ledger.front(0);
     let stopped = front.and_then(|front| Some((front, world.ledger.end(0, &front.key)?)));
     let really = matches!(stopped, Some((_, (RunState::Paused | RunState::Failed, _)))) || deleted(world, 0);

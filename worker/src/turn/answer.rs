@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use skein_engine::device::DeviceError;
-use skein_engine::session::model::CallState;
+use skein_engine::ids::Timestamp;
+use skein_engine::session::model::{CallState, RunError};
 use skein_engine::wire::ephemeral::{ActivityState, TailKind};
 use tokio::time::Instant;
 
 use super::{End, Turn};
 use crate::history::{self, Asked};
 use crate::overlap::Overlap;
-use crate::page::Drafted;
+use crate::page::{Drafted, now};
 use crate::providers::Kind;
 use crate::providers::demo::prompt_tokens;
 use crate::providers::event::{Event, Stop};
@@ -20,7 +21,7 @@ use crate::providers::failure::{Class, Failure};
 use crate::providers::prompt::{Entry, Prompt, Resume};
 use crate::providers::transport::Answering;
 use crate::signals::{Signal, Why};
-use crate::spending::Request;
+use crate::spending::{Request, cache_life_ms};
 
 /// How often a request is tried, and for how long, before the turn fails.
 const TRIES: u32 = 5;
@@ -52,6 +53,8 @@ struct Draft {
     spoke: bool,
     stopped: Option<(Stop, Option<String>)>,
     failed: Option<Failure>,
+    /// A spend limit was reached while it streamed.
+    limit: Option<RunError>,
 }
 
 impl Turn<'_> {
@@ -64,6 +67,9 @@ impl Turn<'_> {
             if prompt.entries.is_empty() {
                 let nothing = Failure::new(Class::BadRequest, "there is no text to answer");
                 return Ok(Said::Failed(nothing));
+            }
+            if let Some(error) = self.limits().reached(&self.spending.cost()) {
+                return Ok(Said::End(End::Paused("limit", Some(error))));
             }
             let failure = match self.attempt(&prompt).await? {
                 Said::Failed(failure) => failure,
@@ -78,6 +84,7 @@ impl Turn<'_> {
             if !failure.class.is_transient() || tries >= TRIES || begun.elapsed() + pause > PATIENCE {
                 return Ok(Said::Failed(failure));
             }
+            self.note_spending()?;
             tracing::info!(session = %self.session, class = failure.class.code(), tries, "a request is tried again");
             tokio::select! {
                 _ = tokio::time::sleep(pause) => {}
@@ -144,12 +151,13 @@ impl Turn<'_> {
             self.take(event, &mut draft)?;
         }
         self.close(&mut draft)?;
-        self.spending.add(&draft.request);
-        if let Some(why) = ended {
+        self.spent(&draft.request)?;
+        let ended = ended.map(End::from).or(draft.limit.take().map(|error| End::Paused("limit", Some(error))));
+        if let Some(end) = ended {
             for call in draft.calls.values().filter(|call| call.input.is_some()) {
                 self.page.set_call(call, CallState::Cancelled)?;
             }
-            return Ok(Said::End(why.into()));
+            return Ok(Said::End(end));
         }
         match (draft.failed, draft.stopped) {
             (None, Some((Stop::Interrupted, _))) => {
@@ -187,12 +195,12 @@ impl Turn<'_> {
                         self.take(event, draft)?;
                     }
                     self.page.flush();
-                    self.page.checkpoint()?;
+                    self.checkpoint(draft)?;
                     if draft.failed.is_some() {
                         return Ok(None);
                     }
                 }
-                _ = tokio::time::sleep_until(self.page.checkpoint_at()) => self.page.checkpoint()?,
+                _ = tokio::time::sleep_until(self.page.checkpoint_at()) => self.checkpoint(draft)?,
                 _ = tokio::time::sleep(Duration::from_millis(100)), if asked => {
                     asked = !self.page.answer_tail_request();
                 }
@@ -200,8 +208,33 @@ impl Turn<'_> {
             if estimated_at.elapsed() >= ESTIMATE_EVERY {
                 estimated_at = Instant::now();
                 self.estimate(&draft.request);
+                if let Some(error) = self.limits().reached(&self.spending.with(&draft.request).cost()) {
+                    draft.limit = Some(error);
+                    return Ok(None);
+                }
             }
         }
+    }
+
+    /// A request is over: what it used counts, and what it holds is what going on sends again.
+    fn spent(&mut self, request: &Request) -> Result<(), DeviceError> {
+        self.spending.add(request);
+        let (usage, _) = request.usage();
+        let cached_until = cache_life_ms(&usage).map(|ms| Timestamp(now(self.link).0 + ms));
+        self.context = Some((usage.total(), cached_until));
+        if self.spending.is_unknown() && !self.warned && !self.limits().is_empty() {
+            self.warned = true;
+            let model = self.run.full_model().unwrap_or_default();
+            self.page.event(&format!(
+                "The spend limit can't be kept: no price is known for {model}. A [[price]] in skein.toml gives it one."
+            ))?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, draft: &Draft) -> Result<(), DeviceError> {
+        let sum = || self.spending.with(&draft.request);
+        self.page.checkpoint(|| (sum().usage(), sum().cost()))
     }
 
     fn take(&mut self, event: Event, draft: &mut Draft) -> Result<(), DeviceError> {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skein_engine::device::DeviceError;
-use skein_engine::ids::DocumentId;
+use skein_engine::ids::{DocumentId, Timestamp};
 use skein_engine::session::conversation::Decision;
 use skein_engine::session::model::{Run, RunError, RunState};
 use skein_engine::session::write;
@@ -21,6 +21,7 @@ use skein_engine::wire::ephemeral::{ActivityState, Ephemeral};
 use self::answer::{Answer, Said};
 use crate::config::Model;
 use crate::lease::Lease;
+use crate::limit::Limits;
 use crate::link::Link;
 use crate::page::{Page, now};
 use crate::providers::event::Stop;
@@ -62,6 +63,10 @@ pub struct Turn<'a> {
     pub page: Page<'a>,
     /// What it used.
     pub spending: Spending,
+    /// Tokens of the last request and its answer, and until when they are cached.
+    pub context: Option<(u64, Option<Timestamp>)>,
+    /// Whether it was said that a limit can't be kept.
+    pub warned: bool,
     /// Whether the provider refused to continue an answer of its own: then it is quoted.
     pub no_prefill: bool,
 }
@@ -113,6 +118,7 @@ impl Turn<'_> {
                 Said::End(end) => return Ok(end),
             };
             if !answer.calls.is_empty() {
+                self.note_spending()?;
                 if let Some(end) = self.run_calls(answer.calls).await? {
                     return Ok(end);
                 }
@@ -171,6 +177,22 @@ impl Turn<'_> {
         self.link.broadcast(self.session, &Ephemeral::Usage { turn, epoch, usage, cost_micros });
     }
 
+    /// The limits that hold now.
+    fn limits(&self) -> Limits {
+        Limits::of(self.link, self.session, &self.run)
+    }
+
+    /// Writes what was used so far, before something that may take long: if this process dies, it is known.
+    fn note_spending(&mut self) -> Result<(), DeviceError> {
+        let (key, usage, cost, context) = (self.run.key(), self.spending.usage(), self.spending.cost(), self.context);
+        let rest = self.page.take_rest();
+        self.link.write(self.session, |tx| {
+            rest.write(tx)?;
+            write::set_usage(tx, &key, &usage, &cost)?;
+            context.map_or(Ok(()), |(tokens, until)| write::set_context(tx, &key, tokens, until))
+        })
+    }
+
     async fn finish(mut self, end: End) -> Result<(), DeviceError> {
         let (state, reason, error) = match end {
             End::Completed(reason) => (Some(RunState::Completed), reason, None),
@@ -181,10 +203,14 @@ impl Turn<'_> {
         };
         self.page.end_part(None)?;
         let (key, usage, cost, at) = (self.run.key(), self.spending.usage(), self.spending.cost(), now(self.link));
+        let context = self.context;
         let rest = self.page.take_rest();
         self.link.write(self.session, |tx| {
             rest.write(tx)?;
             write::set_usage(tx, &key, &usage, &cost)?;
+            if let Some((tokens, until)) = context {
+                write::set_context(tx, &key, tokens, until)?;
+            }
             match state {
                 Some(state) => write::end_run(tx, &key, state, reason, error.as_ref(), at),
                 None => Ok(()),
