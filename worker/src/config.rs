@@ -67,6 +67,9 @@ pub struct Provider {
     /// The most tokens that an answer may have, where the provider must be told.
     #[serde(default)]
     pub max_tokens: Option<u64>,
+    /// Models that the worker offers beside its default, without the provider's name.
+    #[serde(default)]
+    pub models: Vec<String>,
 }
 
 /// `[tools]`: core tools that write, execute or reach out are off unless listed. None of them is built in yet, so that
@@ -192,7 +195,15 @@ impl Settings {
 
     /// `PROVIDER/MODEL` of everything that this worker is known to serve, the default first.
     pub fn models(&self) -> Vec<String> {
-        vec![self.worker.model.clone()]
+        let mut models = vec![self.worker.model.clone()];
+        let listed =
+            self.provider.iter().flat_map(|one| one.models.iter().map(|model| format!("{}/{model}", one.name)));
+        listed.for_each(|model| {
+            if !models.contains(&model) {
+                models.push(model);
+            }
+        });
+        models
     }
 
     /// Whether this worker can serve `PROVIDER/MODEL`; `None`: its own default.
@@ -223,7 +234,10 @@ impl Provider {
     fn url(&self) -> String {
         let default = match self.kind {
             Kind::OpenAi => "https://api.openai.com/v1/",
+            Kind::Responses => "https://api.openai.com/v1/",
             Kind::Anthropic => "https://api.anthropic.com/v1/",
+            Kind::Gemini => "https://generativelanguage.googleapis.com/v1beta/",
+            Kind::Ollama => "http://127.0.0.1:11434/api/",
             Kind::Demo => "",
         };
         let mut url = self.base_url.clone().unwrap_or_else(|| default.to_owned());

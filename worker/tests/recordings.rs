@@ -125,6 +125,9 @@ fn recorded_streams_read_as_expected_however_they_are_cut() {
         let kind = match recording["kind"].as_str() {
             Some("openai") => Kind::OpenAi,
             Some("anthropic") => Kind::Anthropic,
+            Some("openai-responses") => Kind::Responses,
+            Some("gemini") => Kind::Gemini,
+            Some("ollama") => Kind::Ollama,
             _ => continue,
         };
         for (number, step) in recording["steps"].as_array().unwrap().iter().enumerate() {

@@ -556,7 +556,7 @@ fn json(bytes: Vec<u8>) -> serde_json::Value {
 
 #[test]
 fn a_request_is_json_and_keeps_inputs_and_schemas_as_they_came() {
-    for bytes in [anthropic::request(&conversation()), openai::request(&conversation(), true)] {
+    for bytes in [anthropic::request(&conversation()), openai::request(&conversation(), openai::Dialect::default())] {
         let text = String::from_utf8(bytes.clone()).unwrap();
         assert!(text.contains("1.50") && text.contains("1.0}"), "{text}");
         json(bytes);
@@ -564,7 +564,7 @@ fn a_request_is_json_and_keeps_inputs_and_schemas_as_they_came() {
     let body = json(anthropic::request(&conversation()));
     assert_eq!(body["messages"][1]["content"][0]["signature"], "S=");
     assert_eq!(body["messages"][2]["content"][0]["is_error"], true);
-    let body = json(openai::request(&conversation(), true));
+    let body = json(openai::request(&conversation(), openai::Dialect::default()));
     assert_eq!(body["messages"][2]["tool_calls"][0]["function"]["arguments"], "{\"x\": 1.0}");
     assert_eq!(body["messages"][3]["tool_call_id"], "c1");
 }
@@ -576,7 +576,7 @@ fn a_cut_answer_is_prefilled_without_white_space_or_quoted() {
     let body = json(anthropic::request(&prompt));
     assert_eq!(body["messages"][3]["content"][0]["text"], "so far");
     prompt.resume = Some(Resume::Quote);
-    for body in [json(anthropic::request(&prompt)), json(openai::request(&prompt, true))] {
+    for body in [json(anthropic::request(&prompt)), json(openai::request(&prompt, openai::Dialect::default()))] {
         let last = body["messages"].as_array().unwrap().last().unwrap();
         assert_eq!(last["role"], "user");
         assert!(last.to_string().contains("so far"));
@@ -593,7 +593,7 @@ fn an_answer_without_words_leaves_no_empty_message() {
         ],
         ..conversation()
     };
-    let body = json(openai::request(&prompt, true));
+    let body = json(openai::request(&prompt, openai::Dialect::default()));
     assert_eq!(body["messages"].as_array().unwrap().len(), 3);
 }
 
@@ -611,7 +611,7 @@ fn reasoning_goes_back_only_in_a_turn_with_calls() {
             entries: vec![Entry::User { text: "hi".into(), images: Vec::new() }, Entry::Assistant { pieces }],
             ..conversation()
         };
-        json(openai::request(&prompt, true))["messages"][2]["reasoning_content"].clone()
+        json(openai::request(&prompt, openai::Dialect::default()))["messages"][2]["reasoning_content"].clone()
     };
     assert_eq!(reasoned(true), "hm");
     assert_eq!(reasoned(false), serde_json::Value::Null);

@@ -2,7 +2,7 @@
 //! answer → [`event::Event`]s. Neither knows a socket, a clock or a document; [`transport`] runs them all.
 //!
 //! In order of reading: [`event`] (the one event model), [`prompt`] (what a model is asked), [`sse`] (framing),
-//! [`openai`] and [`anthropic`] (the two kinds), [`failure`] (what went wrong, by class), [`json`] (writing bytes that
+//! [`openai`], [`responses`], [`anthropic`], [`gemini`] and [`ollama`] (the kinds), [`failure`] (what went wrong, by class), [`json`] (writing bytes that
 //! hold still), [`transport`], and [`demo`] (a built-in model that needs no network).
 //!
 //! Invariant: the reading of an answer doesn't depend on how its bytes were cut, and nothing unknown ends it.
@@ -11,9 +11,12 @@ pub mod anthropic;
 pub mod demo;
 pub mod event;
 pub mod failure;
+pub mod gemini;
 pub mod json;
+pub mod ollama;
 pub mod openai;
 pub mod prompt;
+pub mod responses;
 pub mod sse;
 pub mod transport;
 
@@ -27,8 +30,15 @@ pub enum Kind {
     /// OpenAI's chat completions, and everything compatible with them.
     #[serde(rename = "openai")]
     OpenAi,
+    /// OpenAI's responses, and everything compatible with them.
+    #[serde(rename = "openai-responses")]
+    Responses,
     /// Anthropic's messages.
     Anthropic,
+    /// Google's Gemini.
+    Gemini,
+    /// Ollama's own chat.
+    Ollama,
     /// The built-in demonstration.
     Demo,
 }
@@ -38,9 +48,17 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::OpenAi => "openai",
+            Self::Responses => "openai-responses",
             Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+            Self::Ollama => "ollama",
             Self::Demo => "demo",
         }
+    }
+
+    /// Whether a last message of the assistant's is gone on with as it stands.
+    pub fn prefills(self) -> bool {
+        matches!(self, Self::Anthropic | Self::Ollama | Self::Demo)
     }
 }
 
@@ -56,7 +74,23 @@ pub struct Answer {
 #[derive(Debug)]
 enum Reader {
     OpenAi(Box<openai::Reader>),
+    Responses(Box<responses::Reader>),
     Anthropic(Box<anthropic::Reader>),
+    Gemini(Box<gemini::Reader>),
+    Ollama(Box<ollama::Reader>),
+}
+
+/// Asks whichever reader it is.
+macro_rules! each {
+    ($reader:expr, $name:ident => $call:expr) => {
+        match $reader {
+            Reader::OpenAi($name) => $call,
+            Reader::Responses($name) => $call,
+            Reader::Anthropic($name) => $call,
+            Reader::Gemini($name) => $call,
+            Reader::Ollama($name) => $call,
+        }
+    };
 }
 
 impl Answer {
@@ -64,7 +98,10 @@ impl Answer {
     pub fn new(kind: Kind) -> Self {
         let reader = match kind {
             Kind::OpenAi => Reader::OpenAi(Box::default()),
+            Kind::Responses => Reader::Responses(Box::default()),
             Kind::Anthropic | Kind::Demo => Reader::Anthropic(Box::default()),
+            Kind::Gemini => Reader::Gemini(Box::default()),
+            Kind::Ollama => Reader::Ollama(Box::default()),
         };
         Self { frames: sse::Decoder::default(), reader, failed: false, finished: false }
     }
@@ -99,10 +136,7 @@ impl Answer {
         self.finished = true;
         let failed = self.failed;
         let mut end = Vec::new();
-        match &mut self.reader {
-            Reader::OpenAi(reader) => reader.finish(&mut end),
-            Reader::Anthropic(reader) => reader.finish(&mut end),
-        }
+        each!(&mut self.reader, reader => reader.finish(&mut end));
         // After an error only what was already said is closed: the error stands as the last word.
         end.retain(|event| !failed || !matches!(event, Event::Failed(_) | Event::Stopped { .. }));
         for event in &mut end {
@@ -119,20 +153,12 @@ impl Answer {
 
     /// Whether the provider has said its last word, so that nothing more need be read.
     pub fn over(&self) -> bool {
-        self.failed
-            || self.finished
-            || match &self.reader {
-                Reader::OpenAi(reader) => reader.over(),
-                Reader::Anthropic(reader) => reader.over(),
-            }
+        self.failed || self.finished || each!(&self.reader, reader => reader.over())
     }
 
     /// Whether the model has said why it stopped: a connection that is then silent need not be waited for.
     pub fn stopped(&self) -> bool {
-        match &self.reader {
-            Reader::OpenAi(reader) => reader.stopped(),
-            Reader::Anthropic(reader) => reader.stopped(),
-        }
+        each!(&self.reader, reader => reader.stopped())
     }
 
     fn read(&mut self, frames: Vec<sse::Frame>, out: &mut Vec<Event>) {
@@ -141,10 +167,7 @@ impl Answer {
                 return;
             }
             let before = out.len();
-            match &mut self.reader {
-                Reader::OpenAi(reader) => reader.frame(&frame, out),
-                Reader::Anthropic(reader) => reader.frame(&frame, out),
-            }
+            each!(&mut self.reader, reader => reader.frame(&frame, out));
             self.failed |= out[before..].iter().any(|event| matches!(event, Event::Failed(_)));
         }
     }

@@ -5,6 +5,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -162,6 +164,37 @@ impl std::fmt::Debug for Image {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Image").field("mime", &self.mime).field("bytes", &self.bytes.len()).finish()
     }
+}
+
+impl Image {
+    /// The file in base64.
+    pub fn base64(&self) -> String {
+        STANDARD.encode(&self.bytes)
+    }
+
+    /// `data:image/png;base64,…`.
+    pub fn data_url(&self) -> String {
+        format!("data:{};base64,{}", self.mime, self.base64())
+    }
+}
+
+/// A thinking budget in tokens as a word of OpenAI's. Not every model takes `none` or `minimal`; all that reason take
+/// `low` (<https://platform.openai.com/docs/guides/reasoning>).
+pub fn effort(tokens: u64) -> &'static str {
+    match tokens {
+        0..=2_048 => "low",
+        2_049..=12_288 => "medium",
+        _ => "high",
+    }
+}
+
+/// Whether the turn before and up to this entry has calls: only there some providers want their reasoning back.
+pub fn in_turn_with_calls(entries: &[Entry], index: usize) -> bool {
+    let turn = entries[..=index].iter().rev().take_while(|entry| !matches!(entry, Entry::User { .. }));
+    turn.into_iter().any(|entry| match entry {
+        Entry::Assistant { pieces } => pieces.iter().any(|piece| matches!(piece, Piece::Call { .. })),
+        _ => false,
+    })
 }
 
 impl Prompt {

@@ -12,7 +12,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValu
 use super::event::Event;
 use super::failure::{Class, Failure, seconds_to_ms};
 use super::prompt::Prompt;
-use super::{Answer, Kind, anthropic, demo, openai};
+use super::{Answer, Kind, anthropic, demo, gemini, ollama, openai, responses};
 
 /// How long a connection may take to come up.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -115,18 +115,50 @@ impl Transport {
     /// Sends a prompt. Returns once the endpoint has answered with its status.
     pub async fn ask(&self, endpoint: &Endpoint, prompt: &Prompt) -> Result<Answering, Failure> {
         let (path, body) = match endpoint.kind {
-            Kind::OpenAi => (openai::PATH, openai::request(prompt, true)),
-            Kind::Anthropic => (anthropic::PATH, anthropic::request(prompt)),
+            Kind::OpenAi => return self.ask_compatible(endpoint, prompt).await,
+            Kind::Responses => return self.ask_responses(endpoint, prompt).await,
+            Kind::Anthropic => (anthropic::PATH.to_owned(), anthropic::request(prompt)),
+            Kind::Gemini => (gemini::path(&prompt.model), gemini::request(prompt)),
+            Kind::Ollama => (ollama::PATH.to_owned(), ollama::request(prompt)),
             Kind::Demo => {
                 let source =
                     Source::Demo { beats: demo::script(prompt).into(), speed: endpoint.demo_speed, next: None };
                 return Ok(Answering { answer: Answer::new(Kind::Demo), source, secret: Secret::default() });
             }
         };
-        match self.post(endpoint, path, body).await {
-            // Some compatible servers refuse to be asked for usage.
-            Err(failure) if failure.class == Class::BadRequest && failure.message.contains("stream_options") => {
-                self.post(endpoint, path, openai::request(prompt, false)).await
+        self.post(endpoint, &path, body).await
+    }
+
+    /// Some compatible servers refuse to be asked for usage, some models the token limit by its older name.
+    async fn ask_compatible(&self, endpoint: &Endpoint, prompt: &Prompt) -> Result<Answering, Failure> {
+        let mut dialect = openai::Dialect::default();
+        loop {
+            let answered = self.post(endpoint, openai::PATH, openai::request(prompt, dialect)).await;
+            let refused = |word: &str| {
+                let failure = answered.as_ref().err().filter(|failure| failure.class == Class::BadRequest);
+                failure.is_some_and(|failure| failure.message.contains(word))
+            };
+            if dialect.usage && refused("stream_options") {
+                dialect.usage = false;
+            } else if !dialect.completion_tokens && refused("max_completion_tokens") {
+                dialect.completion_tokens = true;
+            } else {
+                return answered;
+            }
+        }
+    }
+
+    /// Models that don't reason refuse to be asked for encrypted reasoning, or for an effort.
+    async fn ask_responses(&self, endpoint: &Endpoint, prompt: &Prompt) -> Result<Answering, Failure> {
+        let answered = self.post(endpoint, responses::PATH, responses::request(prompt, true)).await;
+        let refused = |failure: &Failure| {
+            let words = failure.message.to_lowercase();
+            failure.class == Class::BadRequest
+                && ["encrypted content", "reasoning.effort", "include"].iter().any(|word| words.contains(word))
+        };
+        match answered {
+            Err(failure) if refused(&failure) => {
+                self.post(endpoint, responses::PATH, responses::request(prompt, false)).await
             }
             answered => answered,
         }
@@ -239,6 +271,10 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, Failure> {
         headers.insert("anthropic-version", HeaderValue::from_static("2023-06-01"));
         if let Some(key) = &endpoint.key {
             headers.insert("x-api-key", secret(key.clone())?);
+        }
+    } else if endpoint.kind == Kind::Gemini {
+        if let Some(key) = &endpoint.key {
+            headers.insert("x-goog-api-key", secret(key.clone())?);
         }
     } else if let Some(key) = &endpoint.key {
         headers.insert(AUTHORIZATION, secret(format!("Bearer {key}"))?);

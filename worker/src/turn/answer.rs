@@ -106,7 +106,9 @@ impl Turn<'_> {
         let mut prompt =
             Prompt { model: self.model.name.clone(), preamble: self.preamble.clone(), entries, resume: None };
         if matches!(prompt.entries.last(), Some(Entry::Assistant { .. })) && prompt.last_text().is_some() {
-            let prefill = self.model.endpoint.kind != Kind::OpenAi && !self.no_prefill;
+            // An answer that begins with thinking can't be put into a model's mouth.
+            let thinks = self.model.endpoint.kind == Kind::Anthropic && self.preamble.thinking.is_some_and(|n| n > 0);
+            let prefill = self.model.endpoint.kind.prefills() && !thinks && !self.no_prefill;
             prompt.resume = Some(if prefill { Resume::Prefill } else { Resume::Quote });
         }
         Ok(prompt)

@@ -10,7 +10,7 @@ mod request;
 mod usage;
 
 pub use reader::Reader;
-pub use request::request;
+pub use request::{Dialect, request};
 
 /// Path below the base URL.
 pub const PATH: &str = "chat/completions";

@@ -3,17 +3,21 @@
 use serde_json::{Map, Value};
 
 use super::details::Details;
-use crate::providers::json::{Object, array};
-use crate::providers::prompt::{Entry, Piece, Prompt, Resume};
+use crate::providers::json::{Object, array, quoted};
+use crate::providers::prompt::{Entry, Image, Piece, Prompt, Resume, effort, in_turn_with_calls};
 
 /// The request's body. Messages come last, so that a longer conversation's request begins with a shorter one's bytes.
-/// `with_usage` asks for usage at the stream's end, which some servers refuse. A provider of this kind has no prefill: a cut answer is always taken up by quoting it.
-pub fn request(prompt: &Prompt, with_usage: bool) -> Vec<u8> {
+/// A provider of this kind has no prefill: a cut answer is always taken up by quoting it.
+pub fn request(prompt: &Prompt, dialect: Dialect) -> Vec<u8> {
+    let limit = if dialect.completion_tokens { "max_completion_tokens" } else { "max_tokens" };
+    let effort = prompt.preamble.thinking.filter(|tokens| *tokens > 0).map(|tokens| quoted(effort(tokens)));
     let mut body = Object::default()
         .text("model", &prompt.model)
         .raw("stream", "true")
-        .raw_if("stream_options", with_usage.then(|| r#"{"include_usage":true}"#.to_owned()))
-        .raw_if("max_tokens", prompt.preamble.max_tokens.map(|limit| limit.to_string()));
+        .raw_if("stream_options", dialect.usage.then(|| r#"{"include_usage":true}"#.to_owned()))
+        .raw_if(limit, prompt.preamble.max_tokens.map(|limit| limit.to_string()))
+        .raw_if("temperature", prompt.preamble.temperature.map(|degree| degree.to_string()))
+        .raw_if("reasoning_effort", effort);
     if !prompt.preamble.tools.is_empty() {
         let tools: Vec<String> = prompt
             .preamble
@@ -45,25 +49,56 @@ pub fn request(prompt: &Prompt, with_usage: bool) -> Vec<u8> {
     body.raw("messages", &array(&messages)).end().into_bytes()
 }
 
-/// Whether the turn before and up to this entry has calls: only there some providers want their reasoning back.
-fn in_turn_with_calls(entries: &[Entry], index: usize) -> bool {
-    let turn = entries[..=index].iter().rev().take_while(|entry| !matches!(entry, Entry::User { .. }));
-    turn.into_iter().any(|entry| match entry {
-        Entry::Assistant { pieces } => pieces.iter().any(|piece| matches!(piece, Piece::Call { .. })),
-        _ => false,
-    })
+/// What a compatible server is asked for beside an answer; some refuse the one or the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dialect {
+    /// Usage at the stream's end.
+    pub usage: bool,
+    /// The token limit under its newer name, which OpenAI's reasoning models insist on.
+    pub completion_tokens: bool,
+}
+
+impl Default for Dialect {
+    fn default() -> Self {
+        Self { usage: true, completion_tokens: false }
+    }
+}
+
+fn user(text: &str, images: &[Image]) -> String {
+    let message = Object::default().text("role", "user");
+    if images.is_empty() {
+        return message.text("content", text).end();
+    }
+    let mut parts: Vec<String> = images
+        .iter()
+        .map(|image| {
+            let url = Object::default().text("url", &image.data_url()).end();
+            Object::default().text("type", "image_url").raw("image_url", &url).end()
+        })
+        .collect();
+    if !text.is_empty() {
+        parts.push(Object::default().text("type", "text").text("text", text).end());
+    }
+    message.raw("content", &array(&parts)).end()
 }
 
 fn write_entry(entry: &Entry, with_reasoning: bool, messages: &mut Vec<String>) {
     match entry {
-        Entry::User { text, .. } => messages.push(Object::default().text("role", "user").text("content", text).end()),
-        Entry::Results { results } => messages.extend(results.iter().map(|result| {
-            Object::default()
-                .text("role", "tool")
-                .text("tool_call_id", &result.id)
-                .text("content", &result.content)
-                .end()
-        })),
+        Entry::User { text, images } => messages.push(user(text, images)),
+        Entry::Results { results } => {
+            messages.extend(results.iter().map(|result| {
+                Object::default()
+                    .text("role", "tool")
+                    .text("tool_call_id", &result.id)
+                    .text("content", &result.content)
+                    .end()
+            }));
+            // A tool's message holds no pictures here: a person's message after it does.
+            let images: Vec<Image> = results.iter().flat_map(|result| result.images.iter().cloned()).collect();
+            if !images.is_empty() {
+                messages.push(user("The pictures that the tool gave:", &images));
+            }
+        }
         Entry::Assistant { pieces } => {
             let mut text = String::new();
             let mut reasoning = String::new();
