@@ -141,7 +141,11 @@ impl Beginning {
             return None;
         }
         let tools = match &model {
-            Ok(model) => context.registry.toolbox(For { session, agent: &agent, workspace: &workspace, model }),
+            Ok(model) => {
+                let workspace_id = link.read(|device, _| device.identity().map(|identity| identity.workspace_document));
+                let run = For { session, agent: &agent, workspace: &workspace, workspace_id, model };
+                context.registry.toolbox(run)
+            }
             Err(_) => Toolbox::default(),
         };
         let fresh = Preamble {

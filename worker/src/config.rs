@@ -4,6 +4,7 @@
 //! File, then environment, then flags: whoever calls applies them in that order, and [`Settings::check`] last.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use serde::Deserialize;
@@ -13,6 +14,7 @@ use skein_engine::price::Rates;
 use crate::prices::{Price, Published, published};
 use crate::providers::transport::Endpoint;
 use crate::providers::{Kind, demo};
+use crate::tools::core;
 
 /// Everything that a worker reads of `skein.toml`. The default talks to the demo model.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -42,11 +44,18 @@ pub struct Worker {
     pub demo_speed: f64,
     /// How many answers of a model one run may take.
     pub step_limit: u32,
+    /// Where each session has a folder for its tools; `None`: `$XDG_STATE_HOME/skein/work`.
+    pub folder: Option<PathBuf>,
 }
 
 impl Default for Worker {
     fn default() -> Self {
-        Self { model: format!("{}/{}", demo::PROVIDER, demo::MODEL), demo_speed: demo::SPEED, step_limit: 20 }
+        Self {
+            model: format!("{}/{}", demo::PROVIDER, demo::MODEL),
+            demo_speed: demo::SPEED,
+            step_limit: 20,
+            folder: None,
+        }
     }
 }
 
@@ -72,19 +81,38 @@ pub struct Provider {
     pub models: Vec<String>,
 }
 
-/// `[tools]`: core tools that write, execute or reach out are off unless listed. None of them is built in yet, so that
-/// naming one is an error rather than a silence.
+/// `[tools]`: core tools that write or execute are off unless listed.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tools {
-    /// Names.
+    /// Names of tools.
     pub enabled: Vec<String>,
-    /// Workspaces in which they may run.
+    /// Workspaces in which those may be used, by name or id; `*`: all.
     pub workspaces: Vec<String>,
     /// Hosts that are fetched from without asking.
     pub fetch_hosts: Vec<String>,
     /// Whether addresses of the private network may be reached.
     pub private_addresses: bool,
+}
+
+impl Tools {
+    fn check(&self) -> Result<(), ConfigError> {
+        let known = || core::ALWAYS.into_iter().chain(core::LISTED);
+        if let Some(tool) = self.enabled.iter().find(|tool| known().all(|name| name != *tool)) {
+            let nearest = known().min_by_key(|name| strsim::damerau_levenshtein(tool, name)).unwrap_or_default();
+            let why = format!("there is no tool named \"{tool}\"; the nearest is \"{nearest}\"");
+            return Err(wrong("tools.enabled", why));
+        }
+        for host in &self.fetch_hosts {
+            let bare = reqwest::Url::parse(&format!("http://{host}/"))
+                .is_ok_and(|url| url.host_str() == Some(host.as_str()) && url.path() == "/");
+            if !bare {
+                let why = format!("\"{host}\" is no host: write it as in \"docs.example.org\", in small letters");
+                return Err(wrong("tools.fetch_hosts", why));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Why settings can't be used: one sentence, the key first.
@@ -152,10 +180,7 @@ impl Settings {
         for (index, price) in self.price.iter().enumerate() {
             price.rates.check().map_err(|why| wrong(format!("price[{index}]"), why))?;
         }
-        if let Some(tool) = self.tools.enabled.first() {
-            return Err(wrong("tools.enabled", format!("this version has no tool named \"{tool}\"")));
-        }
-        Ok(())
+        self.tools.check()
     }
 
     /// The endpoint and model that `PROVIDER/MODEL` names, at today's price, or why there is none.
@@ -318,7 +343,8 @@ mod tests {
             ("[worker]\nmodel = \"x\"", "worker.model"),
             ("[worker]\ndemo_speed = 0.0", "worker.demo_speed"),
             ("[[provider]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"ftp://x\"", "base_url"),
-            ("[tools]\nenabled = [\"run\"]", "tools.enabled"),
+            ("[tools]\nenabled = [\"wirte_file\"]\nworkspaces = [\"*\"]", "the nearest is \"write_file\""),
+            ("[tools]\nfetch_hosts = [\"https://example.org\"]", "tools.fetch_hosts"),
             ("[[price]]\nmodel = \"a/b\"\ninput = -1.0\noutput = 1.0", "price[0]"),
         ] {
             let error = Settings::from_toml(text).unwrap().check().unwrap_err().to_string();

@@ -6,8 +6,12 @@
 //! Invariant: a tool is run only after the document says that it runs; it stops when its future is dropped, with
 //! everything that it started.
 
+pub mod address;
+pub mod core;
 pub mod demo;
+pub mod input;
 pub mod output;
+pub mod plan;
 pub mod registry;
 
 use std::future::Future;
@@ -53,14 +57,19 @@ pub trait Tool: Send + Sync {
     /// The operator's floor: documents may only tighten it.
     fn policy(&self) -> Policy;
 
+    /// The floor for this very input, where it depends on that.
+    fn policy_for(&self, _input: &str) -> Policy {
+        self.policy()
+    }
+
     /// Runs it. `input` is JSON text as the model wrote it, not checked against the schema. What it says to `output`
     /// while it runs is shown, and kept if it is stopped.
     fn run<'a>(&'a self, input: &'a str, output: &'a Output) -> Running<'a>;
 }
 
-/// A set of tools, in the order in which they are offered, each with the policy that holds for this run.
+/// A set of tools, in the order in which they are offered, each with what the workspace says of it for this run.
 #[derive(Clone, Default)]
-pub struct Toolbox(Vec<(Arc<dyn Tool>, Policy)>);
+pub struct Toolbox(Vec<(Arc<dyn Tool>, Option<Policy>)>);
 
 impl std::fmt::Debug for Toolbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -72,8 +81,7 @@ impl Toolbox {
     /// Adds a tool. What is stricter counts: its own policy, or this one. Of two with one name the first stays.
     pub fn add(&mut self, tool: Arc<dyn Tool>, policy: Option<Policy>) {
         if self.get(&tool.definition().name).is_none() {
-            let floor = tool.policy();
-            self.0.push((tool, policy.map_or(floor, |policy| policy.max(floor))));
+            self.0.push((tool, policy));
         }
     }
 
@@ -87,8 +95,10 @@ impl Toolbox {
         self.0.iter().map(|(tool, _)| tool).find(|tool| tool.definition().name == name)
     }
 
-    /// Whether a call of it runs, asks or is refused. `None`: there is no such tool.
-    pub fn policy(&self, name: &str) -> Option<Policy> {
-        self.0.iter().find(|(tool, _)| tool.definition().name == name).map(|(_, policy)| *policy)
+    /// Whether a call of it with this input runs, asks or is refused. `None`: there is no such tool.
+    pub fn policy(&self, name: &str, input: &str) -> Option<Policy> {
+        let (tool, policy) = self.0.iter().find(|(tool, _)| tool.definition().name == name)?;
+        let floor = tool.policy_for(input);
+        Some(policy.map_or(floor, |policy| policy.max(floor)))
     }
 }

@@ -6,6 +6,7 @@ use skein_engine::ids::DocumentId;
 use skein_engine::wire::catalog::OfferedIntegration;
 use skein_engine::workspace::{Agent, Workspace};
 
+use super::core::Core;
 use super::{Toolbox, demo};
 use crate::config::{Model, Settings};
 use crate::providers::Kind;
@@ -15,6 +16,8 @@ use crate::providers::Kind;
 pub struct Registry {
     /// Whether the demo model is the default.
     demo: bool,
+    /// Tools of this machine.
+    core: Core,
 }
 
 /// For whom a toolbox is.
@@ -26,6 +29,8 @@ pub struct For<'a> {
     pub agent: &'a Agent,
     /// What members have said of integrations.
     pub workspace: &'a Workspace,
+    /// The workspace's document, once it is known.
+    pub workspace_id: Option<DocumentId>,
     /// Which model will call them.
     pub model: &'a Model,
 }
@@ -33,13 +38,13 @@ pub struct For<'a> {
 impl Registry {
     /// What the operator allows.
     pub fn new(settings: &Settings) -> Self {
-        Self { demo: settings.is_demo(&settings.worker.model) }
+        Self { demo: settings.is_demo(&settings.worker.model), core: Core::new(settings) }
     }
 
     /// Core tools that are on, by name.
     pub fn offered_tools(&self) -> Vec<String> {
-        let tools = if self.demo { demo::toolbox().definitions() } else { Vec::new() };
-        tools.into_iter().map(|tool| tool.name).collect()
+        let demo = if self.demo { demo::toolbox().definitions() } else { Vec::new() };
+        demo.into_iter().map(|tool| tool.name).chain(self.core.names().map(str::to_owned)).collect()
     }
 
     /// Integrations, by the operator's name.
@@ -49,9 +54,11 @@ impl Registry {
 
     /// The tools of a run: those that the agent lists and the operator allows.
     pub fn toolbox(&self, run: For<'_>) -> Toolbox {
-        match run.model.endpoint.kind {
-            Kind::Demo => demo::toolbox(),
-            _ => Toolbox::default(),
+        if run.model.endpoint.kind == Kind::Demo {
+            return demo::toolbox();
         }
+        let mut tools = Toolbox::default();
+        self.core.add_to(&mut tools, &run);
+        tools
     }
 }

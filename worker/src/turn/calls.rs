@@ -33,7 +33,7 @@ impl Turn<'_> {
         let mut waiting = false;
         let mut runnable = Vec::new();
         for call in calls {
-            match self.policy(&call.name, &allowed) {
+            match self.policy(&call.name, call.input.as_deref().unwrap_or("{}"), &allowed) {
                 Some(Policy::Ask | Policy::Once) => {
                     self.page.set_call(&call, CallState::Waiting)?;
                     waiting = true;
@@ -95,7 +95,7 @@ impl Turn<'_> {
                     asks = true;
                     false
                 }
-                (_, None) if matches!(self.policy(&name, &allowed), Some(Policy::Ask | Policy::Once)) => {
+                (_, None) if matches!(self.policy(&name, &input, &allowed), Some(Policy::Ask | Policy::Once)) => {
                     self.page.mark_call(&id, &name, CallState::Waiting)?;
                     asks = true;
                     false
@@ -151,8 +151,8 @@ impl Turn<'_> {
     }
 
     /// `None`: there is no such tool, which the model is told.
-    fn policy(&self, name: &str, allowed: &BTreeSet<String>) -> Option<Policy> {
-        let policy = self.tools.policy(name)?;
+    fn policy(&self, name: &str, input: &str, allowed: &BTreeSet<String>) -> Option<Policy> {
+        let policy = self.tools.policy(name, input)?;
         Some(if policy == Policy::Once && allowed.contains(name) { Policy::Allow } else { policy })
     }
 

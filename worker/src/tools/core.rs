@@ -1,0 +1,72 @@
+//! The core tools: which of them are on, by the operator's word, and in which workspace.
+//!
+//! Reading in a session's own folder, planning and fetching (which asks) are on without a word; what writes or executes
+//! is off unless `[tools] enabled` names it, and only in a workspace that `[tools] workspaces` names.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::plan::Plan;
+use super::registry::For;
+use super::{Tool, Toolbox};
+use crate::config::Settings;
+
+/// Tools that are on without a word of the operator.
+pub const ALWAYS: [&str; 5] = ["read_file", "list_files", "search_files", "plan", "fetch_url"];
+/// Tools that write or execute: on where the operator says so.
+pub const LISTED: [&str; 3] = ["write_file", "edit_file", "run"];
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Core {
+    /// Names of those that are on.
+    on: Vec<&'static str>,
+    /// Names and ids of workspaces in which [`LISTED`] tools may be used.
+    workspaces: Vec<String>,
+    /// Names that agents list and nobody knows: said once.
+    unknown: Mutex<BTreeSet<String>>,
+}
+
+impl Core {
+    /// What the operator allows.
+    pub fn new(settings: &Settings) -> Self {
+        let tools = &settings.tools;
+        let listed = LISTED.into_iter().filter(|name| tools.enabled.iter().any(|enabled| enabled == name));
+        let on: Vec<_> = ALWAYS.into_iter().chain(listed).filter(|name| *name == "plan").collect();
+        Self { on, workspaces: tools.workspaces.clone(), unknown: Mutex::default() }
+    }
+
+    /// Names of those that are on.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.on.iter().copied()
+    }
+
+    /// Adds those that the agent lists and that are on in this workspace.
+    pub fn add_to(&self, tools: &mut Toolbox, run: &For<'_>) {
+        let id = run.workspace_id.map(|id| id.to_string());
+        let here =
+            self.workspaces.iter().any(|one| one == "*" || *one == run.workspace.name || Some(one) == id.as_ref());
+        let listed = |name: &str| run.agent.tools.iter().any(|one| one == "*" || one == name);
+        for name in self.names().filter(|name| listed(name) && (here || !LISTED.contains(name))) {
+            if let Some(tool) = self.tool(name) {
+                tools.add(tool, None);
+            }
+        }
+        for name in run.agent.tools.iter().filter(|name| *name != "*" && self.names().all(|known| known != *name)) {
+            if self.unknown.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone()) {
+                tracing::warn!(
+                    tool = name,
+                    agent = run.agent.name,
+                    "an agent lists a tool that this worker doesn't have"
+                );
+            }
+        }
+    }
+
+    fn tool(&self, name: &str) -> Option<Arc<dyn Tool>> {
+        match name {
+            "plan" => Some(Arc::new(Plan)),
+            _ => None,
+        }
+    }
+}
