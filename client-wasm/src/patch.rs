@@ -58,6 +58,8 @@ pub enum Patch {
         state: ActivityState,
         /// Which tool.
         tool: Option<String>,
+        /// How far it has come, or what it waits for, in words.
+        progress: Option<String>,
     },
     /// The workspace.
     Workspace {

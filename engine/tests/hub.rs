@@ -770,7 +770,7 @@ fn a_tail_passes_only_from_the_live_claim() {
     // What else a worker says of its run is believed no more than its text.
     let activity = |epoch| {
         let (turn, state) = ("t".to_owned(), ActivityState::Writing);
-        cbor::encode(&Ephemeral::Activity { turn, epoch: Epoch(epoch), state, tool: None })
+        cbor::encode(&Ephemeral::Activity { turn, epoch: Epoch(epoch), state, tool: None, progress: None })
     };
     let usage = |epoch| {
         let turn = "t".to_owned();

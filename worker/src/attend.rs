@@ -15,10 +15,12 @@ use skein_engine::workspace::{Agent, Workspace};
 use tokio::sync::watch;
 
 use crate::config::{Model, Settings};
+use crate::files::Files;
 use crate::lease::Lease;
 use crate::link::{Link, Seen};
 use crate::naming::Naming;
 use crate::page::{Page, now};
+use crate::preamble;
 use crate::providers::prompt::Preamble;
 use crate::providers::transport::Transport;
 use crate::signals::Signals;
@@ -151,12 +153,13 @@ impl Beginning {
         let fresh = Preamble {
             system: agent.instructions.clone(),
             tools: tools.definitions(),
+            listed: agent.tools.iter().chain(&agent.integrations).cloned().collect(),
             max_tokens: model.as_ref().ok().and_then(|model| model.max_tokens),
             thinking: agent.thinking,
             temperature: agent.temperature,
         };
         let before = taken_up.or(last).filter(|run| run.agent.as_deref() == Some(&*agent_id));
-        let preamble = keep_preamble(link, before, fresh).await;
+        let preamble = preamble::of(link, before, fresh, now(link)).await;
         let (provider, name) = named.split_once('/').unwrap_or(("", &named));
         let run = Run {
             place: work.place.unwrap_or(epoch),
@@ -259,6 +262,7 @@ impl Beginning {
                         signals,
                         page,
                         spending,
+                        files: Files::new(),
                         context: None,
                         warned: false,
                         no_prefill: false,
@@ -313,21 +317,6 @@ async fn agent(link: &Link, session: &Session) -> Option<(String, Agent, Workspa
 /// Whether some worker that is connected offers the model.
 fn offered(link: &Link, model: &str) -> bool {
     link.read(|device, _| device.offers().iter().any(|offer| offer.models.iter().any(|one| one == model)))
-}
-
-/// The predecessor's preamble, byte for byte, unless the agent was changed or a tool of it is gone: so the request
-/// begins with the bytes that the provider has cached.
-async fn keep_preamble(link: &Link, before: Option<&Run>, fresh: Preamble) -> Preamble {
-    let Some(hash) = before.and_then(|run| run.preamble.clone()) else { return fresh };
-    if fresh.to_blob().0 == hash {
-        return fresh;
-    }
-    let Some(kept) = link.get_blob(&hash).await.and_then(|bytes| Preamble::of_blob(&bytes)) else { return fresh };
-    let has = |name: &str| fresh.tools.iter().any(|tool| tool.name == name);
-    let same = kept.system == fresh.system
-        && (kept.thinking, kept.temperature) == (fresh.thinking, fresh.temperature)
-        && kept.tools.iter().all(|tool| has(&tool.name));
-    if same { kept } else { fresh }
 }
 
 /// The decisions that a run carries out: one that goes on, not one that begins a turn anew.

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, HashMap};
 use skein_engine::session::conversation::{Content, Conversation, ShownCallState, ShownMessage, ShownPart};
 use skein_engine::session::model::{Role, Session};
 
-use crate::providers::prompt::{CallIds, CallResult, Entry, Piece};
+use crate::files::{Files, Loaded};
+use crate::providers::prompt::{CallIds, CallResult, Entry, Image, Piece};
 
 /// Who is asked.
 #[derive(Clone, Copy, Debug)]
@@ -23,18 +24,36 @@ pub struct Asked<'a> {
 }
 
 /// The entries up to and with the turn `turn`; later ones, and what is queued, stay out.
-pub fn entries(session: &Session, conversation: &Conversation, turn: &str, asked: Asked<'_>) -> Vec<Entry> {
+pub fn entries(
+    session: &Session,
+    conversation: &Conversation,
+    files: &Files,
+    turn: &str,
+    asked: Asked<'_>,
+) -> Vec<Entry> {
     let messages = &conversation.messages;
     let end = messages.iter().rposition(|message| message.turn.as_deref() == Some(turn)).map_or(0, |last| last + 1);
     let writers = writers(session);
-    let mut history = History { results: results(&messages[..end]), ..History::default() };
+    let mut history = History { results: results(&messages[..end], files), ..History::default() };
     for message in messages[..end].iter().filter(|message| !message.unverified) {
         match message.role {
             Role::User => {
                 history.flush();
-                let text = words(message);
-                if !text.trim().is_empty() {
-                    history.entries.push(Entry::User { text, images: Vec::new() });
+                let (mut texts, mut images) = (Vec::new(), Vec::new());
+                for part in &message.parts {
+                    match &part.content {
+                        Content::Text { text } if !text.trim().is_empty() => texts.push(text.clone()),
+                        Content::Attachment { blob, name, .. } => match files.get(blob) {
+                            _ if part.omitted => texts.push(left_out(name)),
+                            Some(Loaded::Image(image)) => images.push(image.clone()),
+                            Some(Loaded::Text(text)) => texts.push(text.clone()),
+                            None => {}
+                        },
+                        _ => {}
+                    }
+                }
+                if !texts.is_empty() || !images.is_empty() {
+                    history.entries.push(Entry::User { text: texts.join("\n\n"), images });
                 }
             }
             Role::Assistant => {
@@ -85,14 +104,45 @@ fn writers(session: &Session) -> HashMap<Claim<'_>, (&str, &str)> {
 /// What a model reads of a result that a person left out.
 const LEFT_OUT: &str = "The person left this result out.";
 
-/// The first result of each call.
-fn results(messages: &[ShownMessage]) -> BTreeMap<String, (String, bool)> {
-    let mut results = BTreeMap::new();
-    for part in messages.iter().filter(|message| !message.unverified).flat_map(|message| &message.parts) {
-        if let Content::ToolResult { call_id, content, is_error, .. } = &part.content {
-            // The call keeps a result, or the provider would refuse the whole history.
-            let content = if part.omitted { LEFT_OUT } else { content };
-            results.entry(call_id.clone()).or_insert_with(|| (content.to_owned(), *is_error));
+fn left_out(name: &str) -> String {
+    format!("[The person left the file \"{name}\" out.]")
+}
+
+/// What a call gave.
+#[derive(Clone, Debug, Default)]
+struct Given {
+    content: String,
+    is_error: bool,
+    images: Vec<Image>,
+}
+
+/// The first result of each call, with the files that stand after it.
+fn results(messages: &[ShownMessage], files: &Files) -> BTreeMap<String, Given> {
+    let mut results: BTreeMap<String, Given> = BTreeMap::new();
+    for message in messages.iter().filter(|message| !message.unverified && message.role == Role::Assistant) {
+        let mut last: Option<&String> = None;
+        for part in &message.parts {
+            match &part.content {
+                Content::ToolResult { call_id, content, is_error, .. } => {
+                    last = (!results.contains_key(call_id)).then_some(call_id);
+                    // The call keeps a result, or the provider would refuse the whole history.
+                    let content = if part.omitted { LEFT_OUT } else { content };
+                    results.entry(call_id.clone()).or_insert_with(|| Given {
+                        content: content.to_owned(),
+                        is_error: *is_error,
+                        images: Vec::new(),
+                    });
+                }
+                Content::Attachment { blob, name, .. } => {
+                    let Some(given) = last.and_then(|call| results.get_mut(call)) else { continue };
+                    match files.get(blob) {
+                        Some(Loaded::Image(image)) if !part.omitted => given.images.push(image.clone()),
+                        Some(Loaded::Text(text)) if !part.omitted => given.content += &format!("\n{text}"),
+                        _ => given.content += &format!("\n{}", left_out(name)),
+                    }
+                }
+                _ => last = None,
+            }
         }
     }
     results
@@ -103,7 +153,7 @@ struct History {
     entries: Vec<Entry>,
     pieces: Vec<Piece>,
     calls: Vec<CallResult>,
-    results: BTreeMap<String, (String, bool)>,
+    results: BTreeMap<String, Given>,
     ids: CallIds,
     /// Results have begun: the next words belong to another answer.
     answered: bool,
@@ -112,7 +162,7 @@ struct History {
 impl History {
     fn part(&mut self, part: &ShownPart, same: bool, kind: &str) {
         let data = part.provider.as_ref().filter(|data| same && data.kind == kind).map(|data| data.data.clone());
-        if self.answered && !matches!(part.content, Content::ToolResult { .. }) {
+        if self.answered && !matches!(part.content, Content::ToolResult { .. } | Content::Attachment { .. }) {
             self.flush();
         }
         match &part.content {
@@ -128,10 +178,14 @@ impl History {
                     return;
                 }
                 let sent = self.ids.give(id, provider_id.as_deref().filter(|_| same));
-                let (content, is_error) =
-                    self.results.get(id).cloned().unwrap_or_else(|| (missing(*state).to_owned(), true));
+                let given = self.results.get(id).cloned();
+                let Given { content, is_error, images } = given.unwrap_or_else(|| Given {
+                    content: missing(*state).to_owned(),
+                    is_error: true,
+                    images: Vec::new(),
+                });
                 self.pieces.push(Piece::Call { id: sent.clone(), name: name.clone(), input: input.clone(), data });
-                self.calls.push(CallResult { id: sent, content, is_error, images: Vec::new() });
+                self.calls.push(CallResult { id: sent, content, is_error, images });
             }
             Content::ToolResult { .. } => self.answered = true,
             Content::Other { .. } => {
@@ -234,7 +288,41 @@ mod tests {
     }
 
     fn told(messages: Vec<ShownMessage>, turn: &str) -> Vec<Entry> {
-        entries(&Session::default(), &Conversation { messages, ..Conversation::default() }, turn, ASKED)
+        told_with(messages, &Files::new(), turn)
+    }
+
+    fn told_with(messages: Vec<ShownMessage>, files: &Files, turn: &str) -> Vec<Entry> {
+        entries(&Session::default(), &Conversation { messages, ..Conversation::default() }, files, turn, ASKED)
+    }
+
+    #[test]
+    fn pictures_go_where_they_belong_and_what_was_left_out_is_named() {
+        let image = |mime: &str| Image { mime: mime.into(), bytes: vec![1].into() };
+        let file = |blob: &str, omitted: bool| {
+            let content = Content::Attachment { blob: blob.into(), mime: "?".into(), name: blob.into(), size: 1 };
+            ShownPart { omitted, ..part(content, None) }
+        };
+        let files = Files::from([
+            ("a".to_owned(), Loaded::Image(image("image/png"))),
+            ("b".to_owned(), Loaded::Text("The file \"b\":\nwords".into())),
+            ("c".to_owned(), Loaded::Image(image("image/gif"))),
+        ]);
+        let asked = vec![file("a", false), file("b", false), file("c", true), text("look")];
+        let answered = vec![call("1", "x", ShownCallState::Done), result("1"), file("c", false), text("seen")];
+        let messages = vec![message(Role::User, "t", asked), message(Role::Assistant, "t", answered)];
+        let entries = told_with(messages, &files, "t");
+        let [
+            Entry::User { text, images },
+            Entry::Assistant { .. },
+            Entry::Results { results },
+            Entry::Assistant { .. },
+        ] = &entries[..]
+        else {
+            panic!("{entries:#?}")
+        };
+        assert_eq!(text, "The file \"b\":\nwords\n\n[The person left the file \"c\" out.]\n\nlook");
+        assert_eq!(images, &[image("image/png")]);
+        assert_eq!((results[0].content.as_str(), &results[0].images[..]), ("r1", &[image("image/gif")][..]));
     }
 
     #[test]

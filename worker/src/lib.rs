@@ -2,13 +2,14 @@
 //!
 //! In order of reading: [`node`] (follows the catalog), [`attend`] (one session: work, claim, begin), [`turn`] (asks the
 //! model, runs its calls) with [`page`] (what it writes), [`signals`] (what ends it), [`lease`], [`spending`] and [`limit`],
-//! [`naming`]; [`history`] (conversation → prompt) and [`providers`] (models, as pure functions and one transport);
+//! [`naming`]; [`history`] (conversation → prompt, with its [`files`]) after a [`preamble`] and [`providers`] (models, as pure functions and one transport);
 //! [`config`] and [`prices`] (what the operator says), [`tools`], [`large`], [`overlap`], [`title`], and [`link`] (the relay).
 //!
 //! Invariant: a worker holds nothing that a crash would lose; what it knows stands in the document or is asked again.
 
 pub mod attend;
 pub mod config;
+pub mod files;
 pub mod history;
 pub mod large;
 pub mod lease;
@@ -18,6 +19,7 @@ pub mod naming;
 pub mod node;
 pub mod overlap;
 pub mod page;
+pub mod preamble;
 pub mod prices;
 pub mod providers;
 pub mod signals;

@@ -221,6 +221,13 @@ impl<'a> Page<'a> {
         self.push(Part { kind, provider: None }).map(drop)
     }
 
+    /// A file among what the call before gave, in a blob that the relay has.
+    pub fn attachment(&mut self, blob: String, mime: &str, name: String, size: u64) -> Result<(), DeviceError> {
+        self.end_part(None)?;
+        let kind = PartKind::Attachment { blob, mime: mime.to_owned(), name, size };
+        self.push(Part { kind, provider: None }).map(drop)
+    }
+
     /// Something that happened, for people and not for models.
     pub fn event(&mut self, summary: &str) -> Result<(), DeviceError> {
         self.end_part(None)?;

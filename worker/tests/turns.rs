@@ -131,12 +131,26 @@ async fn rolling(stage: &Stage, session: skein_engine::ids::DocumentId) {
         .await;
 }
 
+/// Waits until a call is under way. Marked is not begun: only what the worker names is.
+async fn begun(notices: &mut skein_client::Notices, session: skein_engine::ids::DocumentId) {
+    let begun = async {
+        loop {
+            match notices.next().await.expect("the person's client runs") {
+                Event::Notice(Notice::Activity { session: of, tool: Some(_), .. }) if of == session => break,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(support::PATIENCE, begun).await.expect("the call begins");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pause_stops_a_tool_at_once_and_its_result_says_so() {
     let stage = Stage::new().await;
     let _worker = stage.worker(demo(FAST));
+    let mut notices = stage.person.notices();
     let session = stage.new_session("slow tool").await;
-    rolling(&stage, session).await;
+    begun(&mut notices, session).await;
     let asked = Instant::now();
     stage.command(session, Command::Pause).await;
     let paused = stage.settled(session, Status::Paused).await;
@@ -175,16 +189,7 @@ async fn a_call_that_ran_when_its_worker_was_stopped_is_in_doubt_too() {
     let first = stage.worker(demo(FAST));
     let mut notices = stage.person.notices();
     let session = stage.new_session("slow tool").await;
-    // Marked is not begun: only a call that the worker names is under way.
-    let begun = async {
-        loop {
-            match notices.next().await.expect("the person's client runs") {
-                Event::Notice(Notice::Activity { session: of, tool: Some(_), .. }) if of == session => break,
-                _ => {}
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), begun).await.expect("the call begins");
+    begun(&mut notices, session).await;
     first.stop().await;
     let _second = stage.worker(demo(FAST));
     let doubtful = stage.settled(session, Status::Paused).await;

@@ -53,9 +53,9 @@ impl Seat {
                         dirty.grown.push(Grew { session, message, part, kind, offset, text });
                     }
                 }
-                Notice::Activity { session, state, tool } => {
+                Notice::Activity { session, state, tool, progress } => {
                     if screen.watches(session) {
-                        dirty.activities.insert(session, Patch::Activity { session, state, tool });
+                        dirty.activities.insert(session, Patch::Activity { session, state, tool, progress });
                     }
                 }
                 Notice::Sync => dirty.sync = true,

@@ -89,6 +89,8 @@ pub enum Notice {
         state: ActivityState,
         /// Which tool.
         tool: Option<String>,
+        /// How far it has come, or what it waits for, in words.
+        progress: Option<String>,
     },
     /// Another ephemeral message on an open session (a worker reads `TailRequest` here).
     Ephemeral {

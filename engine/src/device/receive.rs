@@ -127,8 +127,8 @@ impl Device {
                 }
                 self.ask_for_tail(now, document, effects);
             }
-            Ephemeral::Activity { state, tool, .. } => {
-                effects.notices.push(Notice::Activity { session: document, state, tool });
+            Ephemeral::Activity { state, tool, progress, .. } => {
+                effects.notices.push(Notice::Activity { session: document, state, tool, progress });
             }
             message => effects.notices.push(Notice::Ephemeral { session: document, message }),
         }

@@ -24,6 +24,9 @@ pub enum Ephemeral {
         /// Which tool, while calling.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tool: Option<String>,
+        /// How far it has come, or what it waits for, in words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        progress: Option<String>,
     },
     /// A running estimate, replaced by the provider's count in the document.
     Usage {

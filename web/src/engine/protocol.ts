@@ -82,7 +82,7 @@ export type Patch =
       text: string;
     }
   /** What the worker of a watched session is doing. */
-  | { type: 'activity'; session: DocumentId; state: 'thinking' | 'writing' | 'calling'; tool: string | null }
+  | { type: 'activity'; session: DocumentId; state: 'thinking' | 'writing' | 'calling'; tool: string | null; progress: string | null }
   /** Agents, members, workspace name, and models that connected workers offer. */
   | { type: 'workspace'; workspace: WorkspaceRow }
   | { type: 'identity'; identity: Identity | null }

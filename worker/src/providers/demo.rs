@@ -289,14 +289,19 @@ impl Writer {
     }
 }
 
+/// Characters that a picture counts for: some 1,500 tokens.
+const IMAGE: usize = 6_000;
+
 /// A rough count: four characters a token.
 pub fn prompt_tokens(prompt: &Prompt) -> u64 {
     let mut characters = prompt.preamble.system.len();
     characters += prompt.preamble.tools.iter().map(|tool| tool.description.len() + tool.schema.len()).sum::<usize>();
     for entry in &prompt.entries {
         characters += match entry {
-            Entry::User { text, .. } => text.len(),
-            Entry::Results { results } => results.iter().map(|result| result.content.len()).sum(),
+            Entry::User { text, images } => text.len() + images.len() * IMAGE,
+            Entry::Results { results } => {
+                results.iter().map(|result| result.content.len() + result.images.len() * IMAGE).sum()
+            }
             Entry::Assistant { pieces } => pieces
                 .iter()
                 .map(|piece| match piece {

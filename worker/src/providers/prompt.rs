@@ -18,6 +18,9 @@ pub struct Preamble {
     pub system: String,
     /// In the order in which they are offered.
     pub tools: Vec<ToolDefinition>,
+    /// Tools and integrations that the agent lists; not sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listed: Vec<String>,
     /// The most tokens that an answer may have, where the provider must be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_tokens: Option<u64>,

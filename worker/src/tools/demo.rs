@@ -31,6 +31,10 @@ impl Tool for Dice {
         Policy::Allow
     }
 
+    fn is_read_only(&self) -> bool {
+        true
+    }
+
     fn run<'a>(&'a self, input: &'a str, _output: &'a Output) -> Running<'a> {
         Box::pin(async move {
             let input: Value = serde_json::from_str(input).unwrap_or_default();

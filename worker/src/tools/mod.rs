@@ -62,6 +62,11 @@ pub trait Tool: Send + Sync {
         self.policy()
     }
 
+    /// Whether it changes nothing anywhere, so that calls of one answer may run side by side.
+    fn is_read_only(&self) -> bool {
+        false
+    }
+
     /// Runs it. `input` is JSON text as the model wrote it, not checked against the schema. What it says to `output`
     /// while it runs is shown, and kept if it is stopped.
     fn run<'a>(&'a self, input: &'a str, output: &'a Output) -> Running<'a>;

@@ -11,6 +11,7 @@ use skein_engine::wire::ephemeral::{ActivityState, TailKind};
 use tokio::time::Instant;
 
 use super::{End, Turn};
+use crate::files;
 use crate::history::{self, Asked};
 use crate::overlap::Overlap;
 use crate::page::{Drafted, now};
@@ -63,7 +64,7 @@ impl Turn<'_> {
         let begun = Instant::now();
         let mut tries = 0;
         loop {
-            let prompt = self.prompt()?;
+            let prompt = self.prompt().await?;
             if prompt.entries.is_empty() {
                 let nothing = Failure::new(Class::BadRequest, "there is no text to answer");
                 return Ok(Said::Failed(nothing));
@@ -93,15 +94,17 @@ impl Turn<'_> {
         }
     }
 
-    fn prompt(&self) -> Result<Prompt, DeviceError> {
+    async fn prompt(&mut self) -> Result<Prompt, DeviceError> {
+        let conversation = self.link.read(|device, now| device.conversation(now, self.session))?;
+        files::load(self.link, &conversation, &mut self.files).await;
         let asked = Asked {
             provider: &self.model.endpoint.name,
             model: &self.model.name,
             kind: self.model.endpoint.kind.as_str(),
         };
-        let entries = self.link.read(|device, now| {
-            let conversation = device.conversation(now, self.session)?;
-            Ok::<_, DeviceError>(history::entries(device.session(self.session)?, &conversation, &self.run.turn, asked))
+        let entries = self.link.read(|device, _| {
+            let session = device.session(self.session)?;
+            Ok::<_, DeviceError>(history::entries(session, &conversation, &self.files, &self.run.turn, asked))
         })?;
         let mut prompt =
             Prompt { model: self.model.name.clone(), preamble: self.preamble.clone(), entries, resume: None };

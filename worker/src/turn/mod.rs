@@ -20,6 +20,7 @@ use skein_engine::wire::ephemeral::{ActivityState, Ephemeral};
 
 use self::answer::{Answer, Said};
 use crate::config::Model;
+use crate::files::Files;
 use crate::lease::Lease;
 use crate::limit::Limits;
 use crate::link::Link;
@@ -63,6 +64,8 @@ pub struct Turn<'a> {
     pub page: Page<'a>,
     /// What it used.
     pub spending: Spending,
+    /// Files of the conversation that have been loaded.
+    pub files: Files,
     /// Tokens of the last request and its answer, and until when they are cached.
     pub context: Option<(u64, Option<Timestamp>)>,
     /// Whether it was said that a limit can't be kept.
@@ -154,14 +157,20 @@ impl Turn<'_> {
     }
 
     fn activity(&mut self, state: ActivityState, tool: Option<&str>) {
-        let mut changed = tool.is_some();
+        self.progress(state, tool, None);
+    }
+
+    /// The same, with how far it has come or what it waits for.
+    fn progress(&mut self, state: ActivityState, tool: Option<&str>, progress: Option<String>) {
+        let mut changed = tool.is_some() || progress.is_some();
         self.lease.show(|shown| {
             changed |= shown.activity != Some(state);
             shown.activity = Some(state);
         });
         if changed {
             let (turn, epoch) = (self.run.turn.clone(), self.run.epoch);
-            let message = Ephemeral::Activity { turn, epoch, state, tool: tool.map(str::to_owned) };
+            let tool = tool.map(str::to_owned);
+            let message = Ephemeral::Activity { turn, epoch, state, tool, progress };
             self.link.broadcast(self.session, &message);
         }
     }
