@@ -46,7 +46,8 @@ impl Config {
             Err(error) => return Err(Failure::new(format!("{error}: {}", path.display()))),
         };
         let folder = path.parent().unwrap_or(Path::new(""));
-        for file in [&mut config.relay.tls_cert, &mut config.relay.tls_key].into_iter().flatten() {
+        let own = &mut config.worker.worker.folder;
+        for file in [&mut config.relay.tls_cert, &mut config.relay.tls_key, own].into_iter().flatten() {
             *file = folder.join(&*file);
         }
         let faulty = |error: skein_worker::config::ConfigError| Failure::new(error.to_string());

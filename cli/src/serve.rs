@@ -15,7 +15,8 @@ use crate::{print, shutdown};
 pub(crate) async fn serve(arguments: ServeArgs) -> Result<(), Failure> {
     let asked_to_end = shutdown::signal();
     let config = Config::read(arguments.config.as_deref(), arguments.model.as_deref())?;
-    let settings = config.worker.clone();
+    let mut settings = config.worker.clone();
+    settings.worker.folder.get_or_insert_with(|| arguments.data.join("work"));
     let relay = start(&arguments, config).await?;
     let token = relay.mint_worker_token().await.map_err(|error| Failure::new(error.to_string()))?;
     // In the clear also if the relay speaks TLS: it doesn't leave this machine.

@@ -59,6 +59,17 @@ impl Default for Worker {
     }
 }
 
+impl Worker {
+    /// Where each session has a folder for its tools.
+    pub fn folder(&self) -> PathBuf {
+        let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let state = || variable("XDG_STATE_HOME").or_else(|| Some(variable("HOME")?.join(".local/state")));
+        let own = || state().map_or_else(|| PathBuf::from("work"), |state| state.join("skein/work"));
+        let folder = self.folder.clone().unwrap_or_else(own);
+        std::path::absolute(&folder).unwrap_or(folder)
+    }
+}
+
 /// One `[[provider]]`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

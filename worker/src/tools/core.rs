@@ -6,9 +6,13 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::address::Reach;
+use super::fetch::Fetch;
+use super::files::OnFiles;
+use super::folder::{Folder, Folders};
 use super::plan::Plan;
 use super::registry::For;
-use super::{Tool, Toolbox};
+use super::{Tool, Toolbox, list, read, search, write};
 use crate::config::Settings;
 
 /// Tools that are on without a word of the operator.
@@ -23,6 +27,8 @@ pub struct Core {
     on: Vec<&'static str>,
     /// Names and ids of workspaces in which [`LISTED`] tools may be used.
     workspaces: Vec<String>,
+    folders: Folders,
+    fetch: Option<Arc<Fetch>>,
     /// Names that agents list and nobody knows: said once.
     unknown: Mutex<BTreeSet<String>>,
 }
@@ -32,8 +38,14 @@ impl Core {
     pub fn new(settings: &Settings) -> Self {
         let tools = &settings.tools;
         let listed = LISTED.into_iter().filter(|name| tools.enabled.iter().any(|enabled| enabled == name));
-        let on: Vec<_> = ALWAYS.into_iter().chain(listed).filter(|name| *name == "plan").collect();
-        Self { on, workspaces: tools.workspaces.clone(), unknown: Mutex::default() }
+        let on: Vec<_> = ALWAYS.into_iter().chain(listed).filter(|name| *name != "run").collect();
+        if tools.workspaces.is_empty() && on.len() > ALWAYS.len() {
+            tracing::warn!("tools.workspaces names no workspace: the tools in tools.enabled are not used in any");
+        }
+        let folders = Folders::new(settings.worker.folder());
+        let reach = Reach { private: tools.private_addresses };
+        let fetch = Some(Arc::new(Fetch::new(tools.fetch_hosts.clone(), reach)));
+        Self { on, workspaces: tools.workspaces.clone(), folders, fetch, unknown: Mutex::default() }
     }
 
     /// Names of those that are on.
@@ -47,8 +59,9 @@ impl Core {
         let here =
             self.workspaces.iter().any(|one| one == "*" || *one == run.workspace.name || Some(one) == id.as_ref());
         let listed = |name: &str| run.agent.tools.iter().any(|one| one == "*" || one == name);
+        let folder = self.folders.of(run.session);
         for name in self.names().filter(|name| listed(name) && (here || !LISTED.contains(name))) {
-            if let Some(tool) = self.tool(name) {
+            if let Some(tool) = self.tool(name, &folder) {
                 tools.add(tool, None);
             }
         }
@@ -63,9 +76,18 @@ impl Core {
         }
     }
 
-    fn tool(&self, name: &str) -> Option<Arc<dyn Tool>> {
+    fn tool(&self, name: &str, folder: &Folder) -> Option<Arc<dyn Tool>> {
+        let on_files = |definition, work| -> Option<Arc<dyn Tool>> {
+            Some(Arc::new(OnFiles { definition, work, folder: folder.clone() }))
+        };
         match name {
+            "fetch_url" => self.fetch.clone().map(|fetch| -> Arc<dyn Tool> { fetch }),
             "plan" => Some(Arc::new(Plan)),
+            "read_file" => on_files(read::definition, read::work),
+            "list_files" => on_files(list::definition, list::work),
+            "search_files" => on_files(search::definition, search::work),
+            "write_file" => on_files(write::write_definition, write::write),
+            "edit_file" => on_files(write::edit_definition, write::edit),
             _ => None,
         }
     }

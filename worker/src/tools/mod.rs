@@ -9,10 +9,18 @@
 pub mod address;
 pub mod core;
 pub mod demo;
+pub mod fetch;
+pub mod files;
+pub mod folder;
+pub mod html;
 pub mod input;
+pub mod list;
 pub mod output;
 pub mod plan;
+pub mod read;
 pub mod registry;
+pub mod search;
+pub mod write;
 
 use std::future::Future;
 use std::pin::Pin;
