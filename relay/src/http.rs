@@ -2,6 +2,7 @@
 //! every answer carries. Failures are JSON, `{"error": {"code", "message"}}`.
 
 mod accounts;
+mod tasks;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -96,6 +97,7 @@ pub fn router(app: App) -> Router {
         .route("/whoami", get(whoami))
         .route("/tickets", post(ticket))
         .merge(accounts::routes())
+        .merge(tasks::routes())
         .route("/sessions", get(sessions::list))
         .route("/sync", get(socket::sync))
         .route("/catalog", get(socket::catalog))

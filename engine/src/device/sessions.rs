@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use automerge::{Automerge, Change, ROOT, ReadDoc};
+use bytes::Bytes;
 
 use super::catalog::Catalog;
 use super::replica::{Replica, transact};
@@ -43,6 +44,19 @@ impl Device {
         self.written(id, change, &mut effects);
         self.has_read(now, &[id], &mut effects);
         Ok((id, self.settle(effects)))
+    }
+
+    /// A session that is made elsewhere than here, such as by the relay for a task that is due: its id and its first
+    /// change. Nothing is kept of it.
+    pub fn draft(&self, now: Timestamp, new: &NewSession) -> Result<(DocumentId, Bytes), DeviceError> {
+        let by = self.member()?;
+        let mut new = new.clone();
+        new.position.get_or_insert_with(|| self.next_position());
+        let mut document = Automerge::new().with_actor(random_actor());
+        let ((), change) =
+            transact(&mut document, |tx| command::create(tx, &new, &Given { by: &by, at: now, id: None }))?;
+        let change = change.expect("a new session is a change");
+        Ok((DocumentId::random(), Bytes::copy_from_slice(change.raw_bytes())))
     }
 
     /// Does what a person asks. A [`Command::Restore`] without a position gets the one after all others.

@@ -95,6 +95,20 @@ pub enum ToRelay {
         /// For lists.
         cost_micros: Option<Micros>,
     },
+    /// A worker: a task is due. Granted once for each task and firing, and kept with what became of it.
+    Fire {
+        /// Answered under this number.
+        ask: u64,
+        /// Which; its session is the document that `change` makes.
+        firing: Firing,
+        /// The first change of its session, stored with the grant; `None`: there is no session, and `error` says why.
+        change: Option<Bytes>,
+    },
+    /// A worker: what has been fired.
+    Firings {
+        /// Answered under this number.
+        ask: u64,
+    },
     /// A worker: done, and my last change is acknowledged.
     Release {
         /// The session.
@@ -194,6 +208,28 @@ pub enum FromRelay {
     Lives {
         /// The question.
         ask: u64,
+    },
+    /// The firing is recorded and its session stored.
+    Fired {
+        /// The question.
+        ask: u64,
+    },
+    /// Somebody has fired it already.
+    Taken {
+        /// The question.
+        ask: u64,
+    },
+    /// The latest firings of each task, at most [`MAX_FIRINGS`] of one, oldest first.
+    Firings {
+        /// The question.
+        ask: u64,
+        /// All of them.
+        firings: Vec<Firing>,
+    },
+    /// To workers: these were triggered from outside and not fired yet.
+    Triggered {
+        /// All of them.
+        triggers: Vec<Trigger>,
     },
     /// A lease was lost: stop at once.
     Lost {
@@ -328,6 +364,45 @@ pub struct WriterRow {
     pub actor: ActorId,
     /// Who that is.
     pub writer: Writer,
+}
+
+/// Firings of one task that are told at a time.
+pub const MAX_FIRINGS: usize = 50;
+
+/// One firing of a task.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Firing {
+    /// The task's id.
+    pub task: String,
+    /// The same for whoever fires it: when it fell due, in milliseconds; `DUE.N` for its N-th try; a trigger's id.
+    pub id: String,
+    /// When it fell due, or was triggered.
+    pub at: Timestamp,
+    /// The run, as the session's origin names it; tries of one firing share it.
+    pub run: String,
+    /// The session that it made.
+    pub session: Option<DocumentId>,
+    /// Why it made none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A task that was triggered from outside.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trigger {
+    /// The task's id.
+    pub task: String,
+    /// The firing's id.
+    pub id: String,
+    /// When.
+    pub at: Timestamp,
+    /// The run.
+    pub run: String,
+    /// For the placeholders of the task's action.
+    #[serde(default)]
+    pub values: BTreeMap<String, String>,
 }
 
 /// What a worker can serve.

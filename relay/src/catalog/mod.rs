@@ -6,6 +6,7 @@
 //! rows: it is remembered how far it got, and it is sent the rest, as it then is, when it has drained.
 
 mod claims;
+mod firings;
 pub mod listing;
 mod marks;
 mod purges;
@@ -72,6 +73,8 @@ enum Ask {
     Marked { marks: Vec<(Scope, Mark)>, outcome: Result<(), StoreError> },
     Buried { key: Key, outcome: Result<Grave, String> },
     List { caller: Box<Caller>, query: SessionQuery, answer: oneshot::Sender<Listed> },
+    Say { connection: ConnectionId, frame: Box<FromRelay> },
+    Triggered(Scope),
     Stop,
 }
 
@@ -118,6 +121,11 @@ impl CatalogHandle {
         listed.await.ok()
     }
 
+    /// A task of a workspace was triggered from outside.
+    pub fn triggered(&self, workspace: Scope) {
+        let _ = self.asks.send(Ask::Triggered(workspace));
+    }
+
     /// Ends the task.
     pub fn stop(&self) {
         let _ = self.asks.send(Ask::Stop);
@@ -156,6 +164,8 @@ pub struct Catalog {
     leases: Leases,
     /// The highest epochs granted in this start, also those that the ledger hasn't recorded yet.
     epochs: HashMap<Key, Epoch>,
+    /// Held while a firing is recorded and its session stored.
+    firing: std::sync::Arc<tokio::sync::Mutex<()>>,
     /// Scopes with rows that not everyone was sent.
     unsent: HashSet<Scope>,
 }
@@ -263,6 +273,8 @@ impl Catalog {
                 let live = skein_engine::wire::catalog::Live { epoch, activity, usage, cost_micros };
                 self.renew(id, ask, session, live);
             }
+            ToRelay::Fire { ask, firing, change } => self.fire(id, ask, firing, change),
+            ToRelay::Firings { ask } => self.firings(id, ask),
             ToRelay::Release { session, epoch } => self.release(id, session, epoch),
         }
     }
@@ -337,8 +349,11 @@ impl Catalog {
             return self.refuse(id, "only a worker's token may offer to work, and its member may not be a viewer");
         }
         let scope = connection.scope.clone();
-        self.offers.entry(scope.clone()).or_default().insert(id, offer);
+        let first = self.offers.entry(scope.clone()).or_default().insert(id, offer).is_none();
         self.tell_offers(&scope);
+        if first {
+            self.triggers(id, scope);
+        }
     }
 
     fn withdraw_offer(&mut self, id: ConnectionId, scope: &Scope) {
@@ -379,6 +394,8 @@ impl Catalog {
                 // Whoever asked may have gone.
                 let _ = answer.send(self.listed(&caller, &query));
             }
+            Ask::Say { connection, frame } => self.send(connection, &frame),
+            Ask::Triggered(scope) => self.tell_triggers(&scope),
             Ask::Stop => {}
         }
     }

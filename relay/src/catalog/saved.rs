@@ -145,6 +145,7 @@ impl Catalog {
             connections: HashMap::new(),
             leases: Leases::default(),
             epochs: HashMap::new(),
+            firing: Default::default(),
             unsent: HashSet::new(),
         };
         for (key, grave) in catalog.ledger.graves()? {

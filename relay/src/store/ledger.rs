@@ -70,6 +70,11 @@ impl Ledger {
         Ok((Self(Arc::new(database)), damage))
     }
 
+    /// Where it is kept.
+    pub(super) fn database(&self) -> &Database {
+        &self.0
+    }
+
     /// Makes everything durable and lets go of the files.
     pub fn close(&self) {
         self.0.close();

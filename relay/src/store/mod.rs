@@ -5,10 +5,11 @@
 //!
 //! A broken ledger is written again from the log, in which each change has the principal who brought it ([`repair`]).
 //!
-//! [`database`] is the care that sled 0.34 needs, [`record`] the encoding. Invariant: when an append returns, what it
+//! [`firings`] is what the ledger keeps of tasks. [`database`] is the care that sled 0.34 needs, [`record`] the encoding. Invariant: when an append returns, what it
 //! wrote survives a power cut.
 
 pub mod database;
+pub mod firings;
 pub mod ledger;
 pub mod log;
 pub mod record;
