@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_engine::ids::{DocumentId, Epoch};
+use skein_engine::ids::{DocumentId, Epoch, Timestamp};
 use skein_engine::session::conversation::{Conversation, Decision};
-use skein_engine::session::model::{Run, RunError, RunState, Session};
+use skein_engine::session::model::{Origin, Run, RunError, RunState, Session};
 use skein_engine::session::work::{Work, WorkKind};
 use skein_engine::session::write;
 use skein_engine::wire::catalog::{FromRelay, ToRelay};
@@ -233,7 +233,7 @@ impl Beginning {
         }
         match self.model {
             Ok(model) if !ended => {
-                let signals = Signals::new(
+                let mut signals = Signals::new(
                     link.clone(),
                     session,
                     run.key(),
@@ -241,6 +241,7 @@ impl Beginning {
                     lease.lost(),
                     context.stopping.clone(),
                 );
+                signals.end_at(deadline(link, session));
                 if work.kind == WorkKind::Name {
                     let transport = context.transport.clone();
                     Naming { link, transport, session, run, model, lease, signals }.carry_through(&conversation).await;
@@ -311,6 +312,20 @@ async fn agent(link: &Link, session: &Session) -> Option<(String, Agent, Workspa
     Some(match workspace.agents.get(&id).cloned() {
         Some(agent) => (id, agent, workspace),
         None => (session.agent.clone().unwrap_or_default(), Agent::default(), workspace),
+    })
+}
+
+/// When the run of a task has taken as long as the task allows, counted from its session's beginning.
+fn deadline(link: &Link, session: DocumentId) -> Option<Timestamp> {
+    link.read(|device, _| {
+        let tasks = device.workspace().tasks;
+        let found = device.session(session).ok()?;
+        let Some(Origin::Task { task, .. }) = &found.origin else { return None };
+        let (begun, timeout) = (found.created_at?, tasks.get(task)?.timeout?);
+        // What a person says later is no part of the task's run.
+        let answers = found.runs.values().flatten().filter(|run| !run.answers.is_empty());
+        let first = found.messages.first().map(|message| &message.id)?;
+        answers.map(|run| &run.answers).all(|answers| answers.contains(first)).then_some(Timestamp(begun.0 + timeout))
     })
 }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use skein_client::{Client, Event};
 use skein_engine::device::{Device, DeviceError, Effects, Notice};
 use skein_engine::ids::{DocumentId, Epoch, Timestamp};
-use skein_engine::wire::catalog::{FromRelay, ToRelay};
+use skein_engine::wire::catalog::{FromRelay, ToRelay, Trigger};
 use skein_engine::wire::ephemeral::Ephemeral;
 use tokio::sync::{oneshot, watch};
 
@@ -41,6 +41,7 @@ pub struct Link {
     asks: Mutex<HashMap<u64, oneshot::Sender<FromRelay>>>,
     next: AtomicU64,
     watched: Mutex<HashMap<DocumentId, watch::Sender<Seen>>>,
+    triggers: Mutex<Vec<Trigger>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -50,7 +51,18 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Link {
     /// Around a client.
     pub fn new(client: Client) -> Self {
-        Self { client, asks: Mutex::default(), next: AtomicU64::new(1), watched: Mutex::default() }
+        Self {
+            client,
+            asks: Mutex::default(),
+            next: AtomicU64::new(1),
+            watched: Mutex::default(),
+            triggers: Mutex::default(),
+        }
+    }
+
+    /// Tasks that were triggered from outside, as last heard; each is given out once.
+    pub fn triggers(&self) -> Vec<Trigger> {
+        std::mem::take(&mut *lock(&self.triggers))
     }
 
     /// The replica.
@@ -118,6 +130,9 @@ impl Link {
             FromRelay::Granted { ask, .. }
             | FromRelay::Busy { ask, .. }
             | FromRelay::Stored { ask }
+            | FromRelay::Fired { ask }
+            | FromRelay::Taken { ask }
+            | FromRelay::Firings { ask, .. }
             | FromRelay::Lives { ask }
             | FromRelay::Refused { ask, .. } => {
                 if let Some(waiting) = lock(&self.asks).remove(ask) {
@@ -126,6 +141,7 @@ impl Link {
                 }
             }
             FromRelay::Lost { session, epoch } => self.tell(*session, |seen| seen.lost = seen.lost.max(Some(*epoch))),
+            FromRelay::Triggered { triggers } => lock(&self.triggers).clone_from(triggers),
             FromRelay::Error { message } => tracing::warn!(message, "the relay complains"),
             _ => {}
         }

@@ -18,6 +18,7 @@ use crate::attend::{Context, attend};
 use crate::config::{ConfigError, Settings};
 use crate::link::Link;
 use crate::providers::transport::Transport;
+use crate::tasks;
 use crate::tools::registry::Registry;
 
 /// A session where nothing could be done is looked at again after so long, twice as long each time, at most
@@ -75,6 +76,7 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
     let (stop, stopping) = watch::channel(false);
     let registry = Arc::new(Registry::new(&config.settings));
     let context = Context { link: link.clone(), transport, settings: Arc::new(config.settings), registry, stopping };
+    let firing = tokio::spawn(tasks::run(link.clone(), context.stopping.clone()));
     let mut node = Node {
         context,
         offered: false,
@@ -114,6 +116,7 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
         }
     };
     stop.send_replace(true);
+    firing.abort();
     let client = link.client().clone();
     let ending = async {
         loop {

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use skein_engine::ids::DocumentId;
+use skein_engine::ids::{DocumentId, Timestamp};
 use skein_engine::session::model::RunKey;
 use skein_engine::session::work::{MustEnd, must_end};
 use tokio::sync::watch;
 
 use crate::link::{Link, Seen};
+use crate::page::now;
 
 /// Why a run must stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,8 @@ pub enum Why {
     Overtaken,
     /// A steer holds: at the next tool boundary.
     Steered,
+    /// The time that its task gives a run is over.
+    TimedOut,
 }
 
 /// What has happened.
@@ -44,6 +47,7 @@ pub struct Signals {
     changes: Option<u64>,
     tail_requests: u64,
     must_end: Option<MustEnd>,
+    deadline: Option<Timestamp>,
 }
 
 impl Signals {
@@ -57,7 +61,12 @@ impl Signals {
         stopping: watch::Receiver<bool>,
     ) -> Self {
         let tail_requests = seen.borrow().tail_requests;
-        Self { link, session, run, seen, lost, stopping, changes: None, tail_requests, must_end: None }
+        Self { link, session, run, seen, lost, stopping, changes: None, tail_requests, must_end: None, deadline: None }
+    }
+
+    /// Ends the run at this moment.
+    pub fn end_at(&mut self, deadline: Option<Timestamp>) {
+        self.deadline = deadline;
     }
 
     /// Why the run must stop, as of now.
@@ -76,11 +85,13 @@ impl Signals {
                 must_end(device.session(self.session).ok()?, &conversation, &self.run)
             });
         }
-        self.must_end.map(|why| match why {
+        let over = || self.deadline.is_some_and(|deadline| now(&self.link) >= deadline);
+        let must_end = self.must_end.map(|why| match why {
             MustEnd::Paused => Why::Paused,
             MustEnd::Overtaken => Why::Overtaken,
             MustEnd::Steered => Why::Steered,
-        })
+        });
+        must_end.filter(|why| *why != Why::Steered).or_else(|| over().then_some(Why::TimedOut)).or(must_end)
     }
 
     /// The next signal. A steer is none: it waits for a tool boundary, where [`Signals::now`] is asked. Safe to cancel.
@@ -131,10 +142,22 @@ impl Signals {
             changed = self.seen.changed() => changed.is_err(),
             changed = self.lost.changed() => changed.is_err(),
             changed = self.stopping.changed() => changed.is_err(),
+            () = until(self.deadline, &self.link) => false,
         };
         if over {
             // One of the senders is gone: its word has been given, or the node is; either way don't spin.
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;
         }
+    }
+}
+
+/// Waits for a moment by the worker's clock; for ever if there is none.
+async fn until(deadline: Option<Timestamp>, link: &Link) {
+    match deadline {
+        Some(deadline) => {
+            let ms = deadline.0.saturating_sub(now(link).0);
+            tokio::time::sleep(std::time::Duration::from_millis(ms + 1)).await;
+        }
+        None => std::future::pending().await,
     }
 }

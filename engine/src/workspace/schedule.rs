@@ -49,7 +49,7 @@ pub(super) fn check(cron: Option<&str>, zone: Option<&str>, now: Timestamp) -> R
 }
 
 #[cfg(feature = "schedule")]
-pub use compute::next;
+pub use compute::{local, next};
 
 #[cfg(feature = "schedule")]
 mod compute {
@@ -80,6 +80,12 @@ mod compute {
             times.push(Due { at: Timestamp(ms), local: at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string() });
         }
         Ok(times)
+    }
+
+    /// A moment on the clock of a zone, to the minute: `2026-11-25 09:00`. A zone that isn't known reads as UTC.
+    pub fn local(at: Timestamp, zone: Option<&str>) -> String {
+        let zone = zone_of(zone).unwrap_or(TimeZone::UTC);
+        clock(at, zone).strftime("%Y-%m-%d %H:%M").to_string()
     }
 
     pub(super) fn check(cron: Option<&str>, zone: Option<&str>, now: Timestamp) -> Result<(), ScheduleError> {

@@ -90,6 +90,11 @@ impl From<Why> for End {
             Why::Paused => Self::Paused("pause", None),
             Why::Overtaken => Self::Completed("overtaken"),
             Why::Steered => Self::Completed("steered"),
+            Why::TimedOut => Self::Failed(RunError {
+                code: "timeout".into(),
+                message: "The run took longer than its task allows: what it wrote is kept.".into(),
+                retryable: true,
+            }),
         }
     }
 }
