@@ -13,6 +13,7 @@ use crate::toolchain::{Toolchain, WASM};
 /// Runs all checks; `full` adds those that take longer than a change should wait for.
 pub fn everything(full: bool) -> Outcome {
     let chromium = chromium()?;
+    sandbox()?;
     build::everything()?;
     build::npm_packages("npm packages of the interop tests", "tests/js")?;
     build::npm_packages("npm packages of the example", "examples/javascript")?;
@@ -103,6 +104,14 @@ fn chromium() -> Outcome<PathBuf> {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let path = std::env::split_paths(&paths).map(|folder| folder.join(name)).find(|path| path.is_file());
     Ok(path.unwrap_or_else(|| PathBuf::from("/usr/bin/chromium")))
+}
+
+/// The sandbox that commands of agents run in.
+fn sandbox() -> Outcome {
+    if cfg!(target_os = "linux") && !has("bwrap") {
+        apt_install("bubblewrap, for the tests of the sandbox", &["bubblewrap"])?;
+    }
+    Ok(())
 }
 
 /// A Python with llama.cpp's server and a small model, or why there is none: the test of a real model then says that

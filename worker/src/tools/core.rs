@@ -12,6 +12,8 @@ use super::files::OnFiles;
 use super::folder::{Folder, Folders};
 use super::plan::Plan;
 use super::registry::For;
+#[cfg(target_os = "linux")]
+use super::sandbox::Sandbox;
 use super::{Tool, Toolbox, list, read, search, write};
 use crate::config::Settings;
 
@@ -29,6 +31,8 @@ pub struct Core {
     workspaces: Vec<String>,
     folders: Folders,
     fetch: Option<Arc<Fetch>>,
+    #[cfg(target_os = "linux")]
+    sandbox: Option<Sandbox>,
     /// Names that agents list and nobody knows: said once.
     unknown: Mutex<BTreeSet<String>>,
 }
@@ -38,14 +42,31 @@ impl Core {
     pub fn new(settings: &Settings) -> Self {
         let tools = &settings.tools;
         let listed = LISTED.into_iter().filter(|name| tools.enabled.iter().any(|enabled| enabled == name));
-        let on: Vec<_> = ALWAYS.into_iter().chain(listed).filter(|name| *name != "run").collect();
+        let mut on: Vec<_> = ALWAYS.into_iter().chain(listed).collect();
         if tools.workspaces.is_empty() && on.len() > ALWAYS.len() {
             tracing::warn!("tools.workspaces names no workspace: the tools in tools.enabled are not used in any");
+        }
+        #[cfg(target_os = "linux")]
+        let sandbox = on.contains(&"run").then(sandbox).flatten();
+        #[cfg(target_os = "linux")]
+        let confined = sandbox.is_some();
+        #[cfg(not(target_os = "linux"))]
+        let confined = false;
+        if !confined {
+            on.retain(|name| *name != "run");
         }
         let folders = Folders::new(settings.worker.folder());
         let reach = Reach { private: tools.private_addresses };
         let fetch = Some(Arc::new(Fetch::new(tools.fetch_hosts.clone(), reach)));
-        Self { on, workspaces: tools.workspaces.clone(), folders, fetch, unknown: Mutex::default() }
+        Self {
+            on,
+            workspaces: tools.workspaces.clone(),
+            folders,
+            fetch,
+            #[cfg(target_os = "linux")]
+            sandbox,
+            unknown: Mutex::default(),
+        }
     }
 
     /// Names of those that are on.
@@ -78,9 +99,14 @@ impl Core {
 
     fn tool(&self, name: &str, folder: &Folder) -> Option<Arc<dyn Tool>> {
         let on_files = |definition, work| -> Option<Arc<dyn Tool>> {
-            Some(Arc::new(OnFiles { definition, work, folder: folder.clone() }))
+            Some(Arc::new(OnFiles { definition, work, reads: ALWAYS.contains(&name), folder: folder.clone() }))
         };
         match name {
+            #[cfg(target_os = "linux")]
+            "run" => self
+                .sandbox
+                .clone()
+                .map(|sandbox| -> Arc<dyn Tool> { Arc::new(super::run::Run { sandbox, folder: folder.clone() }) }),
             "fetch_url" => self.fetch.clone().map(|fetch| -> Arc<dyn Tool> { fetch }),
             "plan" => Some(Arc::new(Plan)),
             "read_file" => on_files(read::definition, read::work),
@@ -89,6 +115,21 @@ impl Core {
             "write_file" => on_files(write::write_definition, write::write),
             "edit_file" => on_files(write::edit_definition, write::edit),
             _ => None,
+        }
+    }
+}
+
+/// Without one, commands aren't run at all.
+#[cfg(target_os = "linux")]
+fn sandbox() -> Option<Sandbox> {
+    match Sandbox::find() {
+        Ok(sandbox) => {
+            tracing::info!(sandbox = sandbox.name(), "commands of agents run in a sandbox");
+            Some(sandbox)
+        }
+        Err(why) => {
+            tracing::warn!(why, "the tool \"run\" is not offered: this machine has no sandbox for it");
+            None
         }
     }
 }

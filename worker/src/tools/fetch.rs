@@ -115,6 +115,10 @@ impl Tool for Fetch {
         }
     }
 
+    fn is_read_only(&self) -> bool {
+        true
+    }
+
     fn run<'a>(&'a self, input: &'a str, output: &'a Output) -> Running<'a> {
         Box::pin(async move { self.fetch(input, output).await.map_or_else(Outcome::error, Outcome::ok) })
     }

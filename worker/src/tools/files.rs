@@ -18,6 +18,8 @@ pub struct OnFiles {
     pub definition: fn() -> ToolDefinition,
     /// What it does. May block.
     pub work: Work,
+    /// Whether it changes nothing.
+    pub reads: bool,
     /// Where.
     pub folder: Folder,
 }
@@ -55,6 +57,10 @@ impl Tool for OnFiles {
     /// They reach the session's folder only, and those that write are off unless the operator lists them.
     fn policy(&self) -> Policy {
         Policy::Allow
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.reads
     }
 
     fn run<'a>(&'a self, input: &'a str, _output: &'a Output) -> Running<'a> {

@@ -19,6 +19,10 @@ pub mod output;
 pub mod plan;
 pub mod read;
 pub mod registry;
+#[cfg(target_os = "linux")]
+pub mod run;
+#[cfg(target_os = "linux")]
+pub mod sandbox;
 pub mod search;
 pub mod write;
 

@@ -30,6 +30,10 @@ impl Tool for Plan {
         Policy::Allow
     }
 
+    fn is_read_only(&self) -> bool {
+        true
+    }
+
     fn run<'a>(&'a self, input: &'a str, _output: &'a Output) -> Running<'a> {
         Box::pin(async move { shown(input).map_or_else(Outcome::error, Outcome::ok) })
     }
