@@ -4,6 +4,7 @@
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used)]
 
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -24,9 +25,12 @@ struct Stage {
     root: tempfile::TempDir,
 }
 
-/// A stage in each sandbox.
+/// A stage in each sandbox. Root has one only: what the other is like for ordinary users, one test runs all others for.
 fn stages() -> Vec<Stage> {
-    let found = [("bubblewrap", Sandbox::bubblewrap()), ("Landlock", Sandbox::landlock())];
+    let mut found = vec![("bubblewrap", Sandbox::bubblewrap())];
+    if !is_root() {
+        found.push(("Landlock", Sandbox::landlock()));
+    }
     let sandboxes = found.into_iter().filter_map(|(name, found)| match found {
         Ok(sandbox) => Some(sandbox),
         Err(why) if std::env::var_os(WITHOUT).is_some() => {
@@ -58,6 +62,15 @@ impl Stage {
         let input = serde_json::json!({ "command": script, "timeout": seconds }).to_string();
         self.run.run(&input, output).await
     }
+}
+
+fn is_root() -> bool {
+    std::fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+/// A number of seconds that stands in no command line but this process's own.
+fn seconds(whole: u32) -> String {
+    format!("{whole}.{}", std::process::id())
 }
 
 /// Processes whose command line has this word, found from outside.
@@ -181,8 +194,8 @@ async fn there_is_no_network() {
 #[tokio::test]
 async fn a_command_that_hangs_is_ended_with_all_that_it_started() {
     for (index, stage) in stages().into_iter().enumerate() {
-        // Numbers that stand in no other command line.
-        let (first, second, third) = (format!("7{index}31.5"), format!("7{index}32.5"), format!("7{index}33.5"));
+        let index = u32::try_from(index).unwrap();
+        let [first, second, third] = [1, 2, 3].map(|number| seconds(7_000 + 10 * index + number));
         let script = format!(
             "echo begun; sleep {first} & (setsid sleep {second} 2>/dev/null || sleep {second}) & nohup sleep {third} >/dev/null 2>&1 & wait"
         );
@@ -230,14 +243,16 @@ async fn a_fork_bomb_is_ended() {
     for stage in stages() {
         let began = Instant::now();
         // Some 1,000 processes at most: if nothing ended it, this machine would live on.
-        let bomb =
-            "bomb() { if [ $1 = 9 ]; then sleep 8765; else bomb $(($1+1)) | bomb $(($1+1)) & fi; }; bomb 0; sleep 20";
-        let outcome = stage.run(bomb).await;
+        let sleep = format!("sleep {}", seconds(8_765));
+        let bomb = format!(
+            "bomb() {{ if [ $1 = 9 ]; then {sleep}; else bomb $(($1+1)) | bomb $(($1+1)) & fi; }}; bomb 0; sleep 20"
+        );
+        let outcome = stage.run(&bomb).await;
+        let outcome = stage.run(&bomb).await;
         let text = &outcome.content[outcome.content.len().saturating_sub(200)..];
         assert!(text.contains("more than 256 processes"), "{}: {text}", stage.name());
         assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
-        all_gone("sleep 8765").await;
-        all_gone("bomb()").await;
+        all_gone(&sleep).await;
     }
 }
 
@@ -258,22 +273,58 @@ async fn memory_and_the_size_of_files_have_limits() {
 #[tokio::test]
 async fn everything_dies_with_the_worker() {
     // This test, started again as a process of its own that runs a command and is killed.
-    if let Ok(name) = std::env::var("SKEIN_TEST_VICTIM") {
-        let stage = stages().into_iter().find(|stage| stage.name() == name).unwrap();
-        stage.run_for("sleep 6543.25 & sleep 6543.25", 60, &Output::default()).await;
+    if let Ok(sleep) = std::env::var("SKEIN_TEST_VICTIM") {
+        let stage = stages().into_iter().next().unwrap();
+        stage.run_for(&format!("{sleep} & {sleep}"), 60, &Output::default()).await;
         return;
     }
     // Under Landlock the shell dies, and what it started lives on: only a namespace ends as a whole.
-    let Some(stage) = stages().into_iter().find(|stage| stage.name() == "bubblewrap") else { return };
+    if stages().first().is_none_or(|stage| stage.name() != "bubblewrap") {
+        return;
+    }
+    let sleep = format!("sleep {}", seconds(6_543));
     let mut victim = Command::new(std::env::current_exe().unwrap());
-    victim.args(["--exact", "everything_dies_with_the_worker"]).env("SKEIN_TEST_VICTIM", stage.name());
+    victim.args(["--exact", "everything_dies_with_the_worker"]).env("SKEIN_TEST_VICTIM", &sleep);
     let mut victim = victim.process_group(0).spawn().unwrap();
     let began = Instant::now();
-    while !processes_with("sleep 6543.25").iter().any(|line| line.starts_with("sleep")) {
+    while !processes_with(&sleep).iter().any(|line| line.starts_with("sleep")) {
         assert!(began.elapsed() < Duration::from_secs(10), "it never began");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     victim.kill().unwrap();
     victim.wait().unwrap();
-    all_gone("sleep 6543.25").await;
+    all_gone(&sleep).await;
+}
+
+#[test]
+fn a_worker_of_an_ordinary_user_confines_them_as_well() {
+    const NOBODY: u32 = 65_534;
+    if !is_root() {
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let (tests, own) = (place.path().join("tests"), place.path().join("own"));
+    std::fs::copy(std::env::current_exe().unwrap(), &tests).unwrap();
+    std::fs::set_permissions(&tests, std::fs::Permissions::from_mode(0o755)).unwrap();
+    std::fs::create_dir(&own).unwrap();
+    std::os::unix::fs::chown(&own, Some(NOBODY), Some(NOBODY)).unwrap();
+    let mut all = Command::new(tests);
+    all.arg("--test-threads=2").uid(NOBODY).gid(NOBODY).current_dir(&own).env("TMPDIR", &own).env("HOME", &own);
+    let ended = all.output().unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.success() && said.contains("test result: ok"), "{said}");
+}
+
+#[tokio::test]
+async fn files_of_tools_and_of_commands_are_each_others() {
+    for stage in stages() {
+        stage.folder.write("a/b/by-tool", b"one\n").unwrap();
+        let outcome = stage.run("cat a/b/by-tool && echo two >> a/b/by-tool && echo three > a/b/by-command").await;
+        assert!(!outcome.is_error, "{}: {outcome:?}", stage.name());
+        assert_eq!(std::fs::read_to_string(stage.folder.path().join("a/b/by-tool")).unwrap(), "one\ntwo\n");
+        stage.folder.write("a/b/by-command", b"four\n").unwrap();
+        let outcome = stage.run("echo five >> a/b/by-command && cat a/b/by-command && id -u").await;
+        assert!(outcome.content.starts_with("four\nfive\n") && !outcome.content.contains("\n0\n"), "{outcome:?}");
+    }
 }

@@ -14,6 +14,10 @@ use skein_engine::ids::{DocumentId, random_id};
 /// Where a session's folder stands for the commands that are run in it, where they can be shown another path.
 pub const SHOWN: &str = "/session";
 
+/// Whom the folders of a worker belong to that runs as root: commands in them run as this user, not as root.
+#[cfg(target_os = "linux")]
+pub const NOBODY: u32 = 65_534;
+
 /// The folders of all sessions.
 #[derive(Clone, Debug, Default)]
 pub struct Folders(PathBuf);
@@ -50,7 +54,9 @@ impl Folder {
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder.recursive(true).create(&self.0).map_err(failed)?;
-        Dir::open_ambient_dir(&self.0, ambient_authority()).map_err(failed)
+        let dir = Dir::open_ambient_dir(&self.0, ambient_authority()).map_err(failed)?;
+        hand_over(&dir).map_err(failed)?;
+        Ok(dir)
     }
 
     /// A path as a model writes it, relative to the folder; `.` is the folder itself. A command may have shown it as an
@@ -114,7 +120,7 @@ fn replace(dir: &Dir, path: &Path, content: &[u8]) -> std::io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let dir = match folder {
         Some(folder) => {
-            dir.create_dir_all(folder)?;
+            make_folders(dir, folder)?;
             &dir.open_dir(folder)?
         }
         None => dir,
@@ -124,6 +130,7 @@ fn replace(dir: &Dir, path: &Path, content: &[u8]) -> std::io::Result<()> {
     let written = (|| {
         let mut file = dir.open_with(&beside, OpenOptions::new().write(true).create_new(true))?;
         file.write_all(content)?;
+        hand_over(&file)?;
         if let Some(permissions) = before {
             file.set_permissions(permissions)?;
         }
@@ -133,6 +140,36 @@ fn replace(dir: &Dir, path: &Path, content: &[u8]) -> std::io::Result<()> {
         let _ = dir.remove_file(&beside);
     }
     written
+}
+
+/// Makes the folders on the way that aren't there.
+fn make_folders(dir: &Dir, path: &Path) -> std::io::Result<()> {
+    if dir.metadata(path).is_ok_and(|metadata| metadata.is_dir()) {
+        return Ok(());
+    }
+    dir.create_dir_all(path)?;
+    for folder in path.ancestors().filter(|folder| !folder.as_os_str().is_empty()) {
+        hand_over(&dir.open_dir(folder)?)?;
+    }
+    Ok(())
+}
+
+/// Gives what root has made to the user that commands run as.
+#[cfg(target_os = "linux")]
+fn hand_over(made: &impl std::os::fd::AsFd) -> std::io::Result<()> {
+    use rustix::fs::{AtFlags, Gid, Uid, chownat};
+    if rustix::process::geteuid().is_root() {
+        // A folder is opened only as a place, which `fchown` doesn't take.
+        let (user, group) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
+        chownat(made, "", Some(user), Some(group), AtFlags::EMPTY_PATH)?;
+    }
+    Ok(())
+}
+
+/// There are no commands.
+#[cfg(not(target_os = "linux"))]
+fn hand_over<T>(_made: &T) -> std::io::Result<()> {
+    Ok(())
 }
 
 /// Why a path can't be used, in words for the model.

@@ -1,12 +1,11 @@
 //! What a new process gives up between its start and the program that it becomes: its parent's group, its parent's long
-//! life, memory and files without end, and, where nothing else confines it, its rights.
+//! life, memory and files without end, and, under Landlock, most of the system.
 
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::process::{Resource, Rlimit, Signal};
-use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::landlock::Rules;
 
@@ -16,8 +15,8 @@ const MEMORY: u64 = super::group::MEMORY;
 const FILE: u64 = 1 << 30;
 /// The most open files of one process.
 const OPEN_FILES: u64 = 1_024;
-/// How many more processes and threads may be made than the system has. The kernel doesn't hold root to this; what
-/// holds for everyone is [`super::group::PROCESSES`], which is looked at again and again.
+/// How many more processes and threads the user may have than the whole system has now: the kernel's own limit, for what
+/// is faster than whoever looks at [`super::group::PROCESSES`]. It counts all of the user's, so that it can't be lower.
 const THREADS: u64 = 512;
 /// How much it stands back behind others.
 const NICE: i32 = 19;
@@ -44,10 +43,8 @@ fn give_up(rules: &mut Option<Rules>, threads: u64) -> io::Result<()> {
     lower(Resource::Nofile, OPEN_FILES)?;
     lower(Resource::Nproc, threads)?;
     if let Some(rules) = rules.take() {
-        // Root without rights; what it starts can't win them back.
+        // What it starts can't win any rights.
         rustix::thread::set_no_new_privs(true)?;
-        let none = CapabilitySet::empty();
-        rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })?;
         rules.apply()?;
     }
     Ok(())

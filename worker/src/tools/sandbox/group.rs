@@ -17,8 +17,7 @@ pub const MEMORY: u64 = 2 << 30;
 
 /// How often it is looked what commands hold.
 const LOOK: Duration = Duration::from_millis(50);
-/// How much whoever looks stands before others: of thousands of processes it must be heard first. Only root may, and only
-/// root's processes have no other limit.
+/// How much whoever looks stands before others, where it may: of hundreds of processes it should be heard first.
 const PRIORITY: i32 = -15;
 
 /// The processes of a command.
@@ -154,7 +153,7 @@ fn held(all: &HashMap<i32, Process>, leader: i32) -> Held {
 
 fn processes() -> HashMap<i32, Process> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    // First all of them, then what they are: reading is slower than forking, and a bomb would never be counted to its end.
+    // First all of them, then what they are: reading may be slower than forking, and a bomb would never be counted to its end.
     let ids: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     // One that is gone by now is none.
     let read = |id: i32| read(&std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?);

@@ -61,8 +61,11 @@ impl Sandbox {
         Self::Bubblewrap(program.ok_or("bwrap is not installed")?).tried()
     }
 
-    /// Landlock, if the kernel has all of it that is needed.
+    /// Landlock, if the kernel has all of it that is needed. Not for root, whom the kernel holds to no limit of processes.
     pub fn landlock() -> Result<Self, String> {
+        if rustix::process::geteuid().is_root() {
+            return Err("it is used by ordinary users only, not by root".to_owned());
+        }
         Self::Landlock.tried()
     }
 
