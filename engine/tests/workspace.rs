@@ -35,9 +35,13 @@ impl Replica {
     }
 
     fn act(&mut self, command: &Do) -> Result<Done, WorkspaceError> {
+        self.act_at(NOW, command)
+    }
+
+    fn act_at(&mut self, at: Timestamp, command: &Do) -> Result<Done, WorkspaceError> {
         let seen = workspace(&self.0);
         let mut tx = self.0.transaction();
-        let done = apply(&mut tx, &seen, command, &Given { by: "m", at: NOW, id: None });
+        let done = apply(&mut tx, &seen, command, &Given { by: "m", at, id: None });
         if done.is_ok() {
             tx.commit();
         } else {
@@ -262,6 +266,26 @@ fn a_task_that_one_pauses_while_another_resumes_it_rests() {
     assert!(one.merge(&mut two).task("T").unwrap().1.paused);
     two.act(&pause(false)).unwrap();
     assert!(!one.merge(&mut two).task("T").unwrap().1.paused);
+}
+
+#[test]
+fn a_schedule_holds_since_it_was_set_or_resumed() {
+    let mut one = Replica::new();
+    let id = one.add(&task("T", vec![TaskField::Message("x".into())]));
+    let mut at = NOW;
+    let mut set = |one: &mut Replica, field| {
+        at = at.plus_ms(1_000);
+        one.act_at(at, &Do::SetTask { task: "T".into(), fields: vec![field] }).unwrap();
+        one.read().tasks[&id].since
+    };
+    assert_eq!(set(&mut one, TaskField::Retries(1)), None, "it runs by hand");
+    let first = set(&mut one, TaskField::Cron(Some("0 9 * * *".into())));
+    assert_eq!(first, Some(NOW.plus_ms(2_000)));
+    assert_eq!(set(&mut one, TaskField::Retries(3)), first, "what changes nothing about the schedule leaves it");
+    assert_eq!(set(&mut one, TaskField::Paused(true)), first);
+    assert_eq!(set(&mut one, TaskField::Paused(false)), Some(NOW.plus_ms(5_000)));
+    assert_eq!(set(&mut one, TaskField::Tz(Some("Europe/Berlin".into()))), Some(NOW.plus_ms(6_000)));
+    assert_eq!(set(&mut one, TaskField::Cron(None)), None);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use skein_engine::ids::{Timestamp, random_id};
+use skein_engine::ids::{DocumentId, Timestamp, random_id};
 use skein_engine::session::Summary;
 use skein_engine::session::command::NewSession;
 use skein_engine::session::conversation::{Reason, Status};
@@ -28,6 +28,10 @@ const TICK: Duration = Duration::from_secs(1);
 const GRACE_MS: u64 = 60_000;
 /// The most that is made up for at once.
 const MOST_MISSED: usize = 100;
+/// So long the list may take to have a new session.
+const LISTED_MS: u64 = 10_000;
+/// How often it is asked what others fired.
+const ASK_EVERY_MS: u64 = 60_000;
 /// The wait before a failed run is tried again, doubled each time.
 const RETRY_MS: u64 = 60_000;
 /// Characters of a session's name.
@@ -35,7 +39,17 @@ const MAX_NAME: usize = 200;
 
 /// Fires tasks until `stopping` becomes true.
 pub async fn run(link: Arc<Link>, mut stopping: watch::Receiver<bool>) {
-    let mut tasks = Tasks { link, up_since: None, fired: HashMap::new(), known: Vec::new(), done: HashSet::new() };
+    let mut tasks = Tasks {
+        link,
+        up_since: None,
+        asked: None,
+        fired: HashMap::new(),
+        known: Vec::new(),
+        done: HashSet::new(),
+        triggered: Vec::new(),
+        fresh: Vec::new(),
+        next: HashMap::new(),
+    };
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     loop {
@@ -51,13 +65,24 @@ struct Tasks {
     link: Arc<Link>,
     /// Since when this worker hears of the workspace.
     up_since: Option<Timestamp>,
+    /// When the relay was last asked what was fired; `None`: it has to be.
+    asked: Option<Timestamp>,
     /// By task: up to when what was due has been dealt with.
     fired: HashMap<String, Timestamp>,
     /// The latest firings.
     known: Vec<Firing>,
     /// Firings of this start, by task and id.
     done: HashSet<(String, String)>,
+    /// What was triggered and waits for the run before.
+    triggered: Vec<Trigger>,
+    /// Sessions made so lately that the list may not have them: of which task, and when.
+    fresh: Vec<(DocumentId, String, Timestamp)>,
+    /// By task, when it is due next, as long as its schedule and what was dealt with are these.
+    next: HashMap<String, (Schedule, Option<Timestamp>)>,
 }
+
+/// Cron, zone, and up to when what was due has been dealt with.
+type Schedule = (String, Option<String>, Timestamp);
 
 /// A firing about to be made.
 struct Due<'a> {
@@ -79,25 +104,25 @@ impl Tasks {
         });
         let Some(workspace) = workspace else {
             // Whoever was away may have missed something.
-            self.up_since = None;
+            (self.up_since, self.asked) = (None, None);
             return;
         };
-        if self.up_since.is_none() && !self.catch_up(at).await {
+        let known_for = self.asked.map(|asked| at.0.saturating_sub(asked.0));
+        if known_for.is_none_or(|ms| ms > ASK_EVERY_MS) && !self.catch_up(at).await {
             return;
         }
-        let triggers = self.link.triggers();
-        for trigger in triggers {
-            self.triggered(&workspace, &trigger).await;
+        let came = self.link.triggers();
+        let waiting = std::mem::take(&mut self.triggered);
+        for trigger in waiting.into_iter().chain(came) {
+            self.trigger(&workspace, trigger).await;
         }
         for (id, task) in &workspace.tasks {
-            if !task.paused {
-                self.scheduled(&workspace, id, task, at).await;
-            }
+            self.scheduled(&workspace, id, task, at).await;
             self.again(&workspace, id, task, at).await;
         }
     }
 
-    /// What was fired while this worker was away. Whether the relay has said it.
+    /// What others fired, and what was fired while this worker was away. Whether the relay has said it.
     async fn catch_up(&mut self, at: Timestamp) -> bool {
         let Ok(FromRelay::Firings { firings, .. }) = self.link.ask(|ask| ToRelay::Firings { ask }).await else {
             return false;
@@ -106,47 +131,70 @@ impl Tasks {
             let fired = self.fired.entry(firing.task.clone()).or_insert(firing.at);
             *fired = firing.at.max(*fired);
         }
+        // The relay tells these apart by itself.
+        self.done.clear();
         self.known = firings;
-        self.up_since = Some(at);
+        self.up_since.get_or_insert(at);
+        self.asked = Some(at);
         true
     }
 
     /// What a schedule has made due.
     async fn scheduled(&mut self, workspace: &Workspace, id: &str, task: &Task, at: Timestamp) {
-        let Some(cron) = &task.cron else {
-            // With a new schedule it begins anew.
+        let Some(cron) = task.cron.as_ref().filter(|_| !task.paused) else {
+            // With a new schedule, and when it is resumed, it begins anew.
             self.fired.insert(id.to_owned(), at);
             return;
         };
-        let since = *self.fired.entry(id.to_owned()).or_insert(at);
+        // Before a worker has ever fired it, its schedule holds since it was made.
+        let fired = *self.fired.entry(id.to_owned()).or_insert_with(|| task.since.map_or(at, |since| since.min(at)));
+        let since = task.since.filter(|since| *since <= at).map_or(fired, |since| since.max(fired));
+        if self.next(id, (cron.clone(), task.tz.clone(), since)).is_none_or(|next| next > at) {
+            return;
+        }
         let due = match due_now(cron, task, since, self.up_since.unwrap_or(at), at) {
             Ok(due) => due,
             Err(error) => {
-                tracing::debug!(task = task.name, %error, "a schedule can't be kept");
+                tracing::debug!(task = task.name, %error, "it is not known what was due");
                 return;
             }
         };
-        let last = due.dealt_with;
-        let due = due.fire;
-        for due in due {
-            let id_of = due.at.0.to_string();
-            if self.done.contains(&(id.to_owned(), id_of.clone())) {
-                continue;
-            }
+        for (at, missed) in due.fire {
             let values = BTreeMap::new();
-            let firing = Due { task_id: id, task, id: id_of, at: due.at, run: random_id(), values: &values };
-            match self.obstacle(id, task) {
-                None => self.fire(workspace, firing, None).await,
-                // It is due until the one before is over.
-                Some(Obstacle::Going) if task.overlap == Overlap::Queue => return,
-                Some(Obstacle::Going) if task.overlap == Overlap::Parallel => self.fire(workspace, firing, None).await,
-                Some(obstacle) => self.fire(workspace, firing, Some(obstacle.words())).await,
+            let firing = Due { task_id: id, task, id: at.0.to_string(), at, run: random_id(), values: &values };
+            let problem = match self.obstacle(id, task) {
+                None => None,
+                // It is due until the one before is over. What is made up for doesn't fall out over itself.
+                Some(Obstacle::Going) if missed || task.overlap == Overlap::Queue => return,
+                Some(obstacle) => Some(obstacle.words()),
+            };
+            if !self.fire(workspace, firing, problem).await {
+                return;
             }
-            self.fired.insert(id.to_owned(), due.at);
+            self.fired.insert(id.to_owned(), at);
         }
-        if let Some(last) = last {
+        if let Some(last) = due.dealt_with {
             self.fired.insert(id.to_owned(), last);
         }
+    }
+
+    /// When a schedule is due next; `None`: never, or it can't be read.
+    fn next(&mut self, id: &str, schedule: Schedule) -> Option<Timestamp> {
+        if let Some((of, next)) = self.next.get(id)
+            && *of == schedule
+        {
+            return *next;
+        }
+        let (cron, zone, since) = &schedule;
+        let next = match schedule::next(cron, zone.as_deref(), *since, 1) {
+            Ok(due) => due.first().map(|due| due.at),
+            Err(error) => {
+                tracing::warn!(task = id, %error, "this task is never due");
+                None
+            }
+        };
+        self.next.insert(id.to_owned(), (schedule, next));
+        next
     }
 
     /// Why a task should not run now.
@@ -154,7 +202,10 @@ impl Tasks {
         let sessions = self.sessions(id);
         let latest = sessions.iter().max_by_key(|summary| summary.created_at);
         let failed_for_good = latest.is_some_and(|summary| {
+            // Whoever sets the schedule or resumes it has seen to it.
+            let seen_to = task.since.is_some_and(|since| summary.created_at.is_some_and(|at| at < since));
             summary.archived_at.is_none()
+                && !seen_to
                 && matches!(&summary.reason, Some(Reason::Failed { error }) if !error.retryable)
         });
         let going = sessions.iter().any(|summary| {
@@ -162,8 +213,8 @@ impl Tasks {
             status == Status::Streaming
                 || summary.work.is_some()
                 || matches!(summary.reason, Some(Reason::Approval { .. }))
-                || self.is_new(summary)
         });
+        let going = going || self.is_on_its_way(id, &sessions);
         if failed_for_good {
             Some(Obstacle::NeedsYou)
         } else if going && task.overlap != Overlap::Parallel {
@@ -173,9 +224,12 @@ impl Tasks {
         }
     }
 
-    /// Whether a session was made so lately that its row may not say yet what is due in it.
-    fn is_new(&self, summary: &Summary) -> bool {
-        summary.progress == 0 && summary.created_at.is_some_and(|at| now(&self.link).0 < at.0 + 5_000)
+    /// Whether a session was made so lately that the list doesn't have it yet.
+    fn is_on_its_way(&self, task: &str, listed: &[Summary]) -> bool {
+        let at = now(&self.link).0;
+        self.fresh.iter().any(|(session, of, made)| {
+            of == task && at < made.0 + LISTED_MS && listed.iter().all(|summary| summary.id != *session)
+        })
     }
 
     /// The task's sessions that stand.
@@ -185,13 +239,18 @@ impl Tasks {
         all.into_iter().filter(of_task).collect()
     }
 
-    async fn triggered(&mut self, workspace: &Workspace, trigger: &Trigger) {
+    async fn trigger(&mut self, workspace: &Workspace, trigger: Trigger) {
         let gone = Task { name: trigger.task.clone(), ..Task::default() };
         let task = workspace.tasks.get(&trigger.task);
         let problem = match task {
             None => Some("There is no such task any more.".to_owned()),
-            Some(task) if task.paused => Some("The task is paused.".to_owned()),
-            Some(_) => None,
+            Some(task) if task.paused => Some("Skipped: the task is paused.".to_owned()),
+            Some(task) => match self.obstacle(&trigger.task, task) {
+                Some(Obstacle::Going) if task.overlap == Overlap::Queue => return self.triggered.push(trigger),
+                Some(Obstacle::Going) => Some(Obstacle::Going.words()),
+                // Someone asks for it now: whether it has been mended shows.
+                Some(Obstacle::NeedsYou) | None => None,
+            },
         };
         let due = Due {
             task_id: &trigger.task,
@@ -201,7 +260,9 @@ impl Tasks {
             run: trigger.run.clone(),
             values: &trigger.values,
         };
-        self.fire(workspace, due, problem).await;
+        if !self.fire(workspace, due, problem).await {
+            self.triggered.push(trigger);
+        }
     }
 
     /// Runs that failed, and may be mended by trying again.
@@ -224,20 +285,19 @@ impl Tasks {
             let wait = RETRY_MS << (tried - 1).min(10);
             if failed && summary.updated_at.is_some_and(|ended| ended.0 + wait <= at.0) {
                 let base = last.id.split('.').next().unwrap_or_default();
-                due.push((format!("{base}.{}", tried + 1), run.to_owned(), last.at));
+                due.push((format!("{base}.{}", tried + 1), run.to_owned(), last.at, last.values.clone()));
             }
         }
-        let values = BTreeMap::new();
-        for (id_of, run, at) in due {
+        for (id_of, run, at, values) in due {
             self.fire(workspace, Due { task_id: id, task, id: id_of, at, run, values: &values }, None).await;
         }
     }
 
-    /// Makes the session of a firing, or records why there is none.
-    async fn fire(&mut self, workspace: &Workspace, due: Due<'_>, problem: Option<String>) {
+    /// Makes the session of a firing, or records why there is none. Whether it is dealt with, by this worker or another.
+    async fn fire(&mut self, workspace: &Workspace, due: Due<'_>, problem: Option<String>) -> bool {
         let key = (due.task_id.to_owned(), due.id.clone());
         if self.done.contains(&key) {
-            return;
+            return true;
         }
         let begun = match problem {
             Some(problem) => Err(problem),
@@ -251,20 +311,31 @@ impl Tasks {
             Ok((session, change)) => (Some(session), Some(change), None),
             Err(error) => (None, None, Some(error)),
         };
-        let firing = Firing { task: due.task_id.to_owned(), id: due.id, at: due.at, run: due.run, session, error };
+        // Another try needs them again.
+        let values = if due.task.retries > 0 { due.values.clone() } else { BTreeMap::new() };
+        let firing =
+            Firing { task: due.task_id.to_owned(), id: due.id, at: due.at, run: due.run, session, error, values };
         let asked = firing.clone();
         match self.link.ask(|ask| ToRelay::Fire { ask, firing: asked, change }).await {
             Ok(FromRelay::Fired { .. }) => {
                 tracing::info!(task = due.task.name, firing = firing.id, "a task was fired");
+                let at = now(&self.link);
+                self.fresh.retain(|(_, _, made)| at.0 < made.0 + LISTED_MS);
+                self.fresh.extend(session.map(|session| (session, key.0.clone(), at)));
                 self.known.push(firing);
                 self.done.insert(key);
+                true
             }
             Ok(FromRelay::Taken { .. }) => {
                 // Another worker's: what it made shows in the next account.
                 self.done.insert(key);
-                self.up_since = None;
+                self.asked = None;
+                true
             }
-            answer => tracing::warn!(task = due.task.name, ?answer, "a task could not be fired"),
+            answer => {
+                tracing::warn!(task = due.task.name, ?answer, "a task could not be fired");
+                false
+            }
         }
     }
 }
@@ -287,8 +358,8 @@ impl Obstacle {
 /// What a schedule has made due.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct DueNow {
-    /// These are fired.
-    fire: Vec<schedule::Due>,
+    /// These are fired; whether each was missed.
+    fire: Vec<(Timestamp, bool)>,
     /// Up to here there is nothing more to do.
     dealt_with: Option<Timestamp>,
 }
@@ -301,21 +372,17 @@ fn due_now(
     up_since: Timestamp,
     at: Timestamp,
 ) -> Result<DueNow, schedule::ScheduleError> {
-    let next = |count| schedule::next(cron, task.tz.as_deref(), since, count);
-    if next(1)?.iter().all(|due| due.at > at) {
-        return Ok(DueNow::default());
-    }
-    let mut due = next(MOST_MISSED)?;
-    due.retain(|due| due.at <= at);
+    let due = schedule::latest(cron, task.tz.as_deref(), since, at, MOST_MISSED)?;
     let dealt_with = due.last().map(|due| due.at);
-    let missed = |due: &schedule::Due| due.at.0 + GRACE_MS < up_since.0;
-    let latest = due.iter().rfind(|due| missed(due)).map(|due| due.at);
-    due.retain(|due| match task.missed {
+    let mut fire: Vec<(Timestamp, bool)> =
+        due.into_iter().map(|due| (due.at, due.at.0 + GRACE_MS < up_since.0)).collect();
+    let latest = fire.iter().rfind(|(_, missed)| *missed).copied();
+    fire.retain(|due| match task.missed {
         Missed::All => true,
-        Missed::Skip => !missed(due),
-        Missed::One => !missed(due) || Some(due.at) == latest,
+        Missed::Skip => !due.1,
+        Missed::One => !due.1 || Some(*due) == latest,
     });
-    Ok(DueNow { fire: due, dealt_with })
+    Ok(DueNow { fire, dealt_with })
 }
 
 /// What the session begins with.
@@ -404,7 +471,7 @@ mod tests {
             let task = Task { missed, ..Task::default() };
             let due = due_now("0 * * * *", &task, since, Timestamp(up_since), now).unwrap();
             assert_eq!(due.dealt_with, Some(Timestamp(since.0 + 5 * hour)));
-            due.fire.iter().map(|due| (due.at.0 - since.0) / hour).collect::<Vec<_>>()
+            due.fire.iter().map(|(due, _)| (due.0 - since.0) / hour).collect::<Vec<_>>()
         };
         // Away until a moment before the fifth hour's end.
         let came_back = now.0 - 1_000;
@@ -419,6 +486,20 @@ mod tests {
     }
 
     #[test]
+    fn a_year_away_is_made_up_for_within_bounds() {
+        let now = Timestamp(1_795_608_000_000);
+        let since = Timestamp(now.0 - 365 * 86_400_000);
+        let due = |missed: Missed, cron: &str| {
+            due_now(cron, &Task { missed, ..Task::default() }, since, now, now).unwrap().fire
+        };
+        let all = due(Missed::All, "* * * * *");
+        assert_eq!((all.len(), all.last().unwrap().0), (MOST_MISSED, now));
+        let one = due(Missed::One, "0 * * * *");
+        assert_eq!(one, [(Timestamp(now.0 - 3_600_000), true), (now, false)]);
+        assert_eq!(due(Missed::Skip, "30 9 * * *"), []);
+    }
+
+    #[test]
     fn a_clock_change_neither_doubles_nor_loses_a_firing() {
         // Berlin goes from 02:00 to 03:00 on 2027-03-28, and from 03:00 to 02:00 on 2027-10-31.
         let day = 86_400_000;
@@ -426,11 +507,11 @@ mod tests {
             let task = Task { tz: Some("Europe/Berlin".into()), missed: Missed::All, ..Task::default() };
             let mut fired = Vec::new();
             let mut since = Timestamp(midnight - day);
-            // Looked at every ten minutes for three days.
-            for step in 0..3 * 144 {
-                let at = Timestamp(midnight - day + step * 600_000);
+            // Looked at every half an hour for three days.
+            for step in 0..3 * 48 {
+                let at = Timestamp(midnight - day + step * 1_800_000);
                 let due = due_now("30 2 * * *", &task, since, since, at).unwrap();
-                fired.extend(due.fire.into_iter().map(|due| due.local));
+                fired.extend(due.fire);
                 since = due.dealt_with.unwrap_or(since);
             }
             assert_eq!(fired.len(), 3, "{fired:?}");

@@ -142,6 +142,8 @@ pub struct Task {
     pub spend_limit: Option<u64>,
     /// Whether its schedule rests; of conflicting values `true` counts.
     pub paused: Option<bool>,
+    /// Since when its schedule holds: milliseconds since the epoch. What would have been due before was never missed.
+    pub since: Option<u64>,
     /// When it was removed: milliseconds since the epoch. Its sessions stay.
     pub removed_at: Option<u64>,
 }

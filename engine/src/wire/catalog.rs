@@ -386,6 +386,9 @@ pub struct Firing {
     /// Why it made none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// What a trigger gave for placeholders, if the firing may be tried again.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub values: BTreeMap<String, String>,
 }
 
 /// A task that was triggered from outside.

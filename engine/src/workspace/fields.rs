@@ -60,6 +60,11 @@ impl<'a, 'f> Reader<'a, 'f> {
         self.read(key, "a whole number", |slot| slot.each().filter_map(Slot::count).min())
     }
 
+    /// A whole number; of conflicting ones the highest.
+    pub(super) fn highest(&mut self, key: &str) -> Option<u64> {
+        self.read(key, "a whole number", |slot| slot.each().filter_map(Slot::count).max())
+    }
+
     /// One of the words that `meant` knows; of conflicting ones the last.
     pub(super) fn choice<T>(&mut self, key: &str, meant: impl Fn(&str) -> Option<T>) -> Option<T> {
         self.read(key, "understood", |slot| meant(slot.text()?))

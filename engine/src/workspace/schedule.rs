@@ -49,10 +49,12 @@ pub(super) fn check(cron: Option<&str>, zone: Option<&str>, now: Timestamp) -> R
 }
 
 #[cfg(feature = "schedule")]
-pub use compute::{local, next};
+pub use compute::{latest, local, next};
 
 #[cfg(feature = "schedule")]
 mod compute {
+    use std::collections::VecDeque;
+
     use croner::Cron;
     use croner::errors::CronError;
     use croner::parser::{CronParser, Seconds, Year};
@@ -62,30 +64,89 @@ mod compute {
     use super::{Due, ScheduleError};
     use crate::ids::Timestamp;
 
+    /// An hour, in milliseconds.
+    const HOUR: u64 = 60 * 60 * 1_000;
+    /// Clocks are set back by two hours at most. A search that began within the hour that comes twice would find what was
+    /// due in its first pass once more, so each begins before it.
+    const FOLD: u64 = 4 * HOUR;
+    /// The year 9987: nothing is due after it, since calendars of four digits end soon.
+    const LAST: u64 = 253_000_000_000_000;
+
+    /// The last times after `after` and up to `until`, at most `most`, oldest first. The work is bounded however long ago
+    /// `after` is, and the answer doesn't depend on where the search begins.
+    pub fn latest(
+        cron: &str,
+        zone: Option<&str>,
+        after: Timestamp,
+        until: Timestamp,
+        most: usize,
+    ) -> Result<Vec<Due>, ScheduleError> {
+        let mut window = HOUR;
+        loop {
+            let from = after.max(Timestamp(until.0.saturating_sub(window)));
+            let mut found = VecDeque::new();
+            search(cron, zone, from, |due| {
+                let within = due.at <= until;
+                if within {
+                    found.push_back(due);
+                    if found.len() > most {
+                        found.pop_front();
+                    }
+                }
+                within
+            })?;
+            if found.len() >= most || from == after {
+                return Ok(found.into());
+            }
+            window = window.saturating_mul(4);
+        }
+    }
+
     /// The next times after `after`, at most `count`. `zone`: a name of the IANA database; `None`: UTC. A time that a
     /// clock change leaves out comes at the first moment after it, one that comes twice comes once.
     pub fn next(cron: &str, zone: Option<&str>, after: Timestamp, count: usize) -> Result<Vec<Due>, ScheduleError> {
-        let parsed = parse(cron)?;
-        let mut at = clock(after, zone_of(zone)?);
         let mut times = Vec::new();
-        while times.len() < count {
+        search(cron, zone, after, |due| {
+            if times.len() < count {
+                times.push(due);
+            }
+            times.len() < count
+        })?;
+        Ok(times)
+    }
+
+    /// Gives out each time after `after`, as long as more are wanted.
+    fn search(
+        cron: &str,
+        zone: Option<&str>,
+        after: Timestamp,
+        mut wants_more: impl FnMut(Due) -> bool,
+    ) -> Result<(), ScheduleError> {
+        let parsed = parse(cron)?;
+        let zone = zone_of(zone)?;
+        let Some(mut at) = clock(after.0.saturating_sub(FOLD), zone).filter(|_| after.0 < LAST) else { return Ok(()) };
+        let mut any = false;
+        loop {
             at = match parsed.find_next_occurrence(&at, false) {
                 Ok(next) => next,
-                Err(CronError::TimeSearchLimitExceeded) if times.is_empty() => {
-                    return Err(ScheduleError::Never(cron.into()));
-                }
-                Err(_) => break,
+                Err(CronError::TimeSearchLimitExceeded) if !any => return Err(ScheduleError::Never(cron.into())),
+                Err(_) => return Ok(()),
             };
+            any = true;
             let ms = u64::try_from(at.timestamp().as_millisecond()).unwrap_or_default();
-            times.push(Due { at: Timestamp(ms), local: at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string() });
+            if ms <= after.0 {
+                continue;
+            }
+            if !wants_more(Due { at: Timestamp(ms), local: at.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string() }) {
+                return Ok(());
+            }
         }
-        Ok(times)
     }
 
     /// A moment on the clock of a zone, to the minute: `2026-11-25 09:00`. A zone that isn't known reads as UTC.
     pub fn local(at: Timestamp, zone: Option<&str>) -> String {
         let zone = zone_of(zone).unwrap_or(TimeZone::UTC);
-        clock(at, zone).strftime("%Y-%m-%d %H:%M").to_string()
+        clock(at.0, zone).unwrap_or_default().strftime("%Y-%m-%d %H:%M").to_string()
     }
 
     pub(super) fn check(cron: Option<&str>, zone: Option<&str>, now: Timestamp) -> Result<(), ScheduleError> {
@@ -107,10 +168,8 @@ mod compute {
         }
     }
 
-    /// A clock beyond the year 9999 reads as 1970.
-    fn clock(at: Timestamp, zone: TimeZone) -> Zoned {
-        let ms = i64::try_from(at.0).unwrap_or_default();
-        jiff::Timestamp::from_millisecond(ms).unwrap_or_default().to_zoned(zone)
+    fn clock(ms: u64, zone: TimeZone) -> Option<Zoned> {
+        Some(jiff::Timestamp::from_millisecond(i64::try_from(ms).ok()?).ok()?.to_zoned(zone))
     }
 }
 
@@ -133,6 +192,7 @@ mod tests {
     const MARCH: Timestamp = Timestamp(1_774_699_200_000);
     /// 2026-10-24 12:00 UTC, the day before they change back.
     const OCTOBER: Timestamp = Timestamp(1_792_843_200_000);
+    const HOUR: u64 = 60 * 60 * 1_000;
 
     fn locals(cron: &str, zone: Option<&str>, after: Timestamp) -> Vec<String> {
         next(cron, zone, after, 3).into_iter().flatten().map(|due| due.local).collect()
@@ -156,6 +216,37 @@ mod tests {
     }
 
     #[test]
+    fn within_the_hour_that_comes_twice_nothing_is_due_twice() {
+        // 02:30 comes at 00:30 UTC and again at 01:30 UTC.
+        let first = Timestamp(1_792_888_200_000);
+        let berlin = Some("Europe/Berlin");
+        for minutes in [0, 10, 45, 60, 89] {
+            let after = first.plus_ms(minutes * 60_000);
+            assert_eq!(locals("30 2 * * *", berlin, after)[0], "2026-10-26T02:30:00+01:00", "{minutes} minutes after");
+        }
+        let due = latest("30 2 * * *", berlin, OCTOBER, first.plus_ms(20 * HOUR), 10).unwrap();
+        assert_eq!(due.iter().map(|due| due.at).collect::<Vec<_>>(), [first]);
+        // What comes each quarter of an hour goes on through it.
+        let each = latest("*/15 * * * *", berlin, first, first.plus_ms(HOUR), 10).unwrap();
+        assert_eq!(each.len(), 4);
+    }
+
+    #[test]
+    fn the_latest_times_are_found_however_long_ago_the_search_begins() {
+        let locals = |cron: &str, after, most| -> Vec<String> {
+            let found = latest(cron, Some("Europe/Berlin"), after, MARCH, most).unwrap();
+            found.into_iter().map(|due| due.local[..16].to_owned()).collect()
+        };
+        let long_ago = Timestamp(1_000_000_000_000);
+        assert_eq!(locals("* * * * *", long_ago, 2), ["2026-03-28T12:59", "2026-03-28T13:00"]);
+        assert_eq!(locals("0 9 1 1 *", long_ago, 2), ["2025-01-01T09:00", "2026-01-01T09:00"]);
+        assert_eq!(locals("0 9 * * *", Timestamp(MARCH.0 - 30 * HOUR), 9), ["2026-03-27T09:00", "2026-03-28T09:00"]);
+        assert_eq!(locals("0 13 * * *", Timestamp(MARCH.0 - 1), 9), ["2026-03-28T13:00"]);
+        assert_eq!(locals("0 13 * * *", MARCH, 9), Vec::<String>::new());
+        assert_eq!(locals("0 9 29 2 *", Timestamp(MARCH.0 - 48 * HOUR), 9), Vec::<String>::new());
+    }
+
+    #[test]
     fn what_is_no_schedule_is_refused_with_the_reason() {
         for cron in ["", "* * * *", "0 0 0 * * *", "99 * * * *", "a b c d e", "* * * * * * * *", "💥"] {
             assert!(matches!(check(Some(cron), None, MARCH), Err(ScheduleError::BadCron { .. })), "{cron}");
@@ -167,6 +258,9 @@ mod tests {
             assert!(matches!(check(None, Some(zone), MARCH), Err(ScheduleError::BadZone(_))));
         }
         assert_eq!(check(Some("@daily"), Some("Asia/Kathmandu"), MARCH), Ok(()));
-        assert!(next("* * * * *", None, Timestamp(u64::MAX), 2).is_ok());
+        for late in [u64::MAX, 253_402_300_799_000, 253_402_200_000_000] {
+            assert!(next("* * * * *", None, Timestamp(late), 2).is_ok());
+            assert!(latest("* * * * *", None, Timestamp(late - 1), Timestamp(late), 2).is_ok());
+        }
     }
 }

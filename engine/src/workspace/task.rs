@@ -43,6 +43,9 @@ pub struct Task {
     pub spend_limit: Option<Micros>,
     /// Whether its schedule rests.
     pub paused: bool,
+    /// Since when its schedule holds: what would have been due before is nothing missed. Set when the task gets a
+    /// schedule or another one, and when it is resumed.
+    pub since: Option<Timestamp>,
 }
 
 /// The first message of each session.
@@ -159,13 +162,16 @@ impl Task {
         matches!(&self.opening, Some(Opening::Action { action: id, .. }) if id == action)
     }
 
-    /// Checks what several fields say together.
-    pub(super) fn check(&self, before: Option<&Self>, now: Timestamp) -> Result<(), WorkspaceError> {
+    /// Checks what several fields say together, and notes since when the schedule holds.
+    pub(super) fn check(&mut self, before: Option<&Self>, now: Timestamp) -> Result<(), WorkspaceError> {
         if self.opening.is_none() {
             return Err(WorkspaceError::NoOpening);
         }
         if before.is_none_or(|was| was.cron != self.cron || was.tz != self.tz) {
             schedule::check(self.cron.as_deref(), self.tz.as_deref(), now)?;
+            self.since = self.cron.is_some().then_some(now);
+        } else if before.is_some_and(|was| was.paused && !self.paused) {
+            self.since = self.cron.is_some().then_some(now);
         }
         Ok(())
     }
@@ -200,6 +206,8 @@ impl Task {
             spend_limit: fields.lowest("spendLimit").map(Micros),
             // What can't be read starts nothing.
             paused: paused.unwrap_or(fields.slot.field("paused").last().is_some()),
+            // Of conflicting times the latest: it starts less.
+            since: fields.highest("since").map(Timestamp),
         }
     }
 
@@ -226,6 +234,7 @@ impl Task {
         let limit = self.spend_limit.map(|limit| int(limit.0));
         put("spendLimit", self.spend_limit != was.spend_limit, limit)?;
         put("paused", new || self.paused != was.paused, Some(self.paused.into()))?;
+        put("since", self.since != was.since, self.since.map(|at| int(at.0)))?;
         if self.opening != was.opening {
             self.write_opening(tx, maps)?;
         }

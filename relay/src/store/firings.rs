@@ -131,7 +131,15 @@ mod tests {
 
     fn firing(task: &str, at: u64) -> Firing {
         let (task, run) = (task.to_owned(), format!("r{at}"));
-        Firing { task, id: at.to_string(), at: Timestamp(at), run, session: None, error: None }
+        Firing {
+            task,
+            id: at.to_string(),
+            at: Timestamp(at),
+            run,
+            session: None,
+            error: None,
+            values: Default::default(),
+        }
     }
 
     #[test]
