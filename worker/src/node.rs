@@ -156,7 +156,9 @@ impl Node {
         match event {
             Event::Notice(Notice::Summary(session)) => self.consider(*session),
             Event::Notice(Notice::Workspace | Notice::Sync) => return self.greet(),
+            Event::Notice(Notice::Purged { .. }) => self.sweep(),
             Event::Missed => {
+                self.sweep();
                 self.consider_all();
                 return self.greet();
             }
@@ -181,9 +183,16 @@ impl Node {
             let registry = &self.context.registry;
             let (tools, integrations) = (registry.offered_tools(), registry.offered_integrations());
             link.tell_relay(&ToRelay::Offer(Offer { models, tools, integrations }));
+            self.sweep();
             self.consider_all();
         }
         Ok(())
+    }
+
+    /// Lets go of what tools have kept of purged sessions.
+    fn sweep(&self) {
+        let Context { link, registry, .. } = &self.context;
+        registry.sweep(|session| link.read(|device, _| device.is_purged(session)));
     }
 
     fn consider_all(&mut self) {

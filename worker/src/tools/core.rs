@@ -74,6 +74,11 @@ impl Core {
         self.on.iter().copied()
     }
 
+    /// The folders of sessions.
+    pub fn folders(&self) -> &Folders {
+        &self.folders
+    }
+
     /// Adds those that the agent lists and that are on in this workspace.
     pub fn add_to(&self, tools: &mut Toolbox, run: &For<'_>) {
         let id = run.workspace_id.map(|id| id.to_string());

@@ -32,6 +32,20 @@ impl Folders {
         Self(root)
     }
 
+    /// Removes those of sessions that were purged. Whatever else stands there stays.
+    pub fn sweep(&self, is_purged: impl Fn(DocumentId) -> bool) {
+        let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
+        let sessions = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        for session in sessions.filter(|session| is_purged(*session)) {
+            let folder = self.of(session).0;
+            // Links in it are removed, not followed.
+            match std::fs::remove_dir_all(&folder) {
+                Ok(()) => tracing::info!(%session, "the folder of a purged session is removed"),
+                Err(error) => tracing::warn!(folder = %folder.display(), %error, "a folder can't be removed"),
+            }
+        }
+    }
+
     /// A session's.
     pub fn of(&self, session: DocumentId) -> Folder {
         Folder(self.0.join(session.to_string()))

@@ -52,6 +52,11 @@ impl Registry {
         BTreeMap::new()
     }
 
+    /// Removes what tools have kept of sessions that were purged.
+    pub fn sweep(&self, is_purged: impl Fn(DocumentId) -> bool) {
+        self.core.folders().sweep(is_purged);
+    }
+
     /// The tools of a run: those that the agent lists and the operator allows.
     pub fn toolbox(&self, run: For<'_>) -> Toolbox {
         if run.model.endpoint.kind == Kind::Demo {
