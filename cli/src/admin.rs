@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use skein_relay::admin::{rebuild_summaries, verify};
+use skein_relay::admin::{rebuild_queries, rebuild_summaries, verify};
 
 use crate::failure::Failure;
 use crate::print::{self, out};
@@ -32,6 +32,12 @@ enum Admin {
         #[arg(long)]
         json: bool,
     },
+    /// Make everything that `skein query` asks anew, from the documents.
+    RebuildQueries {
+        /// Print {"sessions"} as JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// Runs one command to its end.
@@ -56,6 +62,13 @@ pub(crate) async fn run(arguments: AdminArgs) -> Result<(), Failure> {
                 0 => Ok(()),
                 problems => Err(Failure::new(format!("problems were found: {problems}"))),
             }
+        }
+        Admin::RebuildQueries { json } => {
+            let sessions = rebuild_queries(&arguments.data).await.map_err(failed)?;
+            if json {
+                return print::json(&json!({ "sessions": sessions }));
+            }
+            out(&format!("{sessions} sessions read\n"))
         }
         Admin::RebuildSummaries { json } => {
             let done = rebuild_summaries(&arguments.data).await.map_err(failed)?;

@@ -51,6 +51,10 @@ pub(crate) enum Command {
     Integration(IntegrationArgs),
     /// What agents do again and again: kept, shown and computed; workers don't run them yet.
     Task(TaskArgs),
+    /// Ask for messages, tool calls, runs and costs of the whole workspace.
+    Query(crate::query::QueryArgs),
+    /// Set two sessions side by side.
+    Compare(crate::compare::CompareArgs),
     /// Who is in the workspace, and what they may do.
     Member(MemberArgs),
     /// What lets devices, workers and tools in.

@@ -36,6 +36,11 @@ pub(crate) struct Asked {
 }
 
 impl Relay {
+    /// The relay that a replica belongs to.
+    pub(crate) fn of(place: &Place) -> Self {
+        Self { relay: place.relay.clone(), token: place.token.clone() }
+    }
+
     /// Finds the token; connects to nothing yet.
     pub(crate) fn ask(self) -> Result<Asked, Failure> {
         let place = Place { relay: self.relay, token: self.token, data: None, offline: false };
@@ -55,6 +60,18 @@ impl Asked {
     /// What stands at a path.
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         self.answer(Method::GET, path, None).await
+    }
+
+    /// What stands at a path with these parameters; those without a value are left out.
+    pub(crate) async fn query<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        parameters: &[(&str, Option<String>)],
+    ) -> Result<T, Failure> {
+        let given: Vec<_> = parameters.iter().filter_map(|(name, value)| Some((*name, value.as_ref()?))).collect();
+        let response = self.sent(self.client.get(format!("{}{path}", self.base)).query(&given)).await?;
+        let answer = response.json().await;
+        answer.map_err(|error| Failure::new(format!("the relay's answer can't be read: {}", causes(&error))))
     }
 
     /// Makes or changes something; what came of it.

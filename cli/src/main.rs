@@ -10,6 +10,7 @@ mod agent;
 mod approvals;
 mod args;
 mod ask;
+mod compare;
 mod config;
 mod failure;
 mod integration;
@@ -17,6 +18,7 @@ mod member;
 mod pair;
 mod place;
 mod print;
+mod query;
 mod replica;
 mod serve;
 mod session;
@@ -88,6 +90,8 @@ fn start(arguments: Skein) -> Result<(), Failure> {
             Command::Action(arguments) => action::run(arguments).await,
             Command::Integration(arguments) => integration::run(arguments).await,
             Command::Task(arguments) => task::run(arguments).await,
+            Command::Query(arguments) => query::run(arguments).await,
+            Command::Compare(arguments) => compare::run(arguments).await,
             Command::Member(arguments) => member::run(arguments).await,
             Command::Token(arguments) => token::run(arguments).await,
             Command::Pair(arguments) => pair::run(arguments).await,

@@ -13,6 +13,7 @@ use crate::catalog::rows::Rows;
 use crate::catalog::saved::{SavedRow, buried, derived, read_rows};
 use crate::config::RelayError;
 use crate::projector::Projected;
+use crate::queries::{self, Queries};
 use crate::relay::Stores;
 use crate::store::StoreError;
 use crate::store::database::Damage;
@@ -69,7 +70,8 @@ pub async fn rebuild_summaries(data: &Path) -> Result<Rebuilt, RelayError> {
     let opened = Arc::new(opened);
     let (done, mut rows) = mpsc::unbounded_channel();
     let told = move |projected: Projected| _ = done.send(projected);
-    let (handle, project) = projector::runner(data, opened.stores.log.clone(), opened.stores.ledger.clone(), told);
+    let (handle, project) =
+        projector::runner(data, opened.stores.log.clone(), opened.stores.ledger.clone(), told, None);
     let thread = std::thread::spawn(project);
     let group = opened.stores.log.group().saturating_sub(1);
     let mut rebuilt = Rebuilt::default();
@@ -129,6 +131,48 @@ fn put(opened: &Opened, scope: &Scope, projected: Vec<Projected>, mut rebuilt: R
         rebuilt.removed += 1;
     }
     Ok(rebuilt)
+}
+
+/// Makes the queries of every workspace anew, from their documents. How many sessions are in them now. No relay may be
+/// running on the folder.
+pub async fn rebuild_queries(data: &Path) -> Result<usize, RelayError> {
+    let folder = data.to_owned();
+    let opened = blocking(move || Opened::new(&folder)).await?;
+    let files = data.join(queries::FOLDER);
+    match std::fs::remove_dir_all(&files) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            return Err(RelayError::Data { path: files, source: error });
+        }
+        _ => {}
+    }
+    let (queries, write) = Queries::open(data);
+    let pages = queries.clone();
+    let (done, mut rows) = mpsc::unbounded_channel();
+    let told = move |projected: Projected| _ = done.send(projected.key);
+    let (log, ledger) = (opened.stores.log.clone(), opened.stores.ledger.clone());
+    let (handle, project) =
+        projector::runner(data, log.clone(), ledger.clone(), told, Some(Box::new(move |page| pages.put(page))));
+    let threads = [std::thread::spawn(project), std::thread::spawn(write)];
+    let (asked, deriving) = (queries.clone(), handle.clone());
+    let waiting = blocking(move || Ok(asked.catch_up(&log, &ledger, &deriving)?)).await?;
+    let mut read = HashSet::new();
+    while read.len() < waiting
+        && let Some(key) = rows.recv().await
+    {
+        read.insert(key);
+    }
+    handle.stop();
+    let settled = queries.clone();
+    blocking(move || {
+        settled.settle();
+        settled.stop();
+        // One that panicked has said so.
+        threads.into_iter().for_each(|thread| _ = thread.join());
+        opened.stores.close();
+        Ok(())
+    })
+    .await?;
+    Ok(waiting)
 }
 
 /// Reads every change and checks it: its checksum, its hash, that what it depends on is there. No relay may be running

@@ -61,6 +61,8 @@ pub struct App {
     pub log: Log,
     /// Who wrote what, for archives.
     pub ledger: Ledger,
+    /// Messages, calls and runs as rows.
+    pub queries: crate::queries::Queries,
     /// The data folder, for what is being received.
     pub data: Arc<std::path::Path>,
     /// Host and Origin.
@@ -98,6 +100,7 @@ pub fn router(app: App) -> Router {
         .route("/tickets", post(ticket))
         .merge(accounts::routes())
         .merge(tasks::routes())
+        .merge(crate::queries::serve::routes())
         .route("/sessions", get(sessions::list))
         .route("/sync", get(socket::sync))
         .route("/catalog", get(socket::catalog))

@@ -35,6 +35,7 @@ mod hub;
 mod lease;
 mod outgoing;
 mod projector;
+mod queries;
 mod relay;
 mod server;
 mod sessions;

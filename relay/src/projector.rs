@@ -13,7 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use automerge::{Automerge, AutomergeError, Change};
 use bytes::Bytes;
@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::clock;
 use crate::commit::Committed;
+use crate::queries::page::Page;
 use crate::store::ledger::Ledger;
 use crate::store::log::Log;
 
@@ -37,6 +38,8 @@ const KEPT_DOCUMENTS: usize = 48;
 const KEPT_BYTES: usize = 8 << 20;
 /// Bytes of changes that may wait to be applied. Beyond that they are read from the log again.
 const WAITING_BYTES: usize = 32 << 20;
+/// A session that changes all the time gives out a page at most this often.
+const PAGE_EVERY: Duration = Duration::from_secs(1);
 /// Times that the process may die while building a document before it is set aside.
 const DEATHS: u32 = 3;
 
@@ -44,6 +47,9 @@ const DEATHS: u32 = 3;
 const RETRIES: u32 = 3;
 
 type Key = (Scope, DocumentId);
+
+/// Who gets what sessions say.
+pub type Pages = Box<dyn Fn(Page) + Send>;
 
 /// The heads of a session and what it spent.
 type Estate = (Vec<ChangeHash>, Vec<Spent>);
@@ -153,12 +159,13 @@ impl ProjectorHandle {
 }
 
 /// The way to the projector, and what a thread of its own runs until [`ProjectorHandle::stop`]; `done` gets each row.
-/// `folder` is for the note of what is being built.
+/// `pages` what a session says, for queries; `folder` is for the note of what is being built.
 pub fn runner(
     folder: &Path,
     log: Log,
     ledger: Ledger,
     done: impl Fn(Projected) + Send + 'static,
+    pages: Option<Pages>,
 ) -> (ProjectorHandle, impl FnOnce() + Send + 'static) {
     let (sender, inputs) = mpsc::unbounded_channel();
     let handle = ProjectorHandle { inputs: sender, waiting: Arc::new(AtomicUsize::new(0)) };
@@ -175,6 +182,8 @@ pub fn runner(
         broken: HashSet::new(),
         failures: HashMap::new(),
         inputs: handle.inputs.downgrade(),
+        pages,
+        paged: HashMap::new(),
     };
     let run = move || {
         projector.after_a_crash();
@@ -199,6 +208,9 @@ struct Projector {
     failures: HashMap<Key, u32>,
     /// The way back to itself.
     inputs: mpsc::WeakUnboundedSender<Input>,
+    pages: Option<Pages>,
+    /// When a session's page was given out last, and whether another is due.
+    paged: HashMap<Key, (Instant, bool)>,
 }
 
 /// A document that is kept.
@@ -217,6 +229,38 @@ struct News {
     records: Option<Vec<Record>>,
     writers: Vec<(ActorId, Writer)>,
     group: u64,
+}
+
+/// Whether a session's page is due; if it is too soon, it is derived again in a moment.
+fn may_page(
+    paged: &mut HashMap<Key, (Instant, bool)>,
+    inputs: &mpsc::WeakUnboundedSender<Input>,
+    runtime: &tokio::runtime::Handle,
+    key: &Key,
+) -> bool {
+    // Those that were long ago are forgotten.
+    if paged.len() > 1_000 {
+        paged.retain(|_, (at, _)| at.elapsed() < PAGE_EVERY);
+    }
+    let now = Instant::now();
+    match paged.get_mut(key) {
+        Some((at, waits)) if at.elapsed() < PAGE_EVERY => {
+            if !std::mem::replace(waits, true) {
+                let (inputs, key, left) = (inputs.clone(), key.clone(), PAGE_EVERY - at.elapsed());
+                runtime.spawn(async move {
+                    tokio::time::sleep(left).await;
+                    if let Some(inputs) = inputs.upgrade() {
+                        let _ = inputs.send(Input::Again(key, 0));
+                    }
+                });
+            }
+            false
+        }
+        _ => {
+            paged.insert(key.clone(), (now, false));
+            true
+        }
+    }
 }
 
 impl Projector {
@@ -323,7 +367,14 @@ impl Projector {
         // Leases are told without a change of the document.
         built.derived.surroundings_changed();
         let Built { document, derived, writers, .. } = &mut built;
-        let summary = derived.summary(key.1, document, clock::now(), || (leases, writers.clone()));
+        let summary = derived.summary(key.1, document, clock::now(), || (leases.clone(), writers.clone()));
+        if let Some(pages) = &self.pages
+            && let Some(summary) = &summary
+            && may_page(&mut self.paged, &self.inputs, &self.runtime, key)
+        {
+            let (session, seen) = derived.conversation(document, clock::now(), || (leases, writers.clone()));
+            pages(Page::of(key, heads.clone(), summary.name.clone(), session, seen, writers));
+        }
         self.kept.insert(key.clone(), built);
         Ok((heads, summary))
     }

@@ -28,6 +28,7 @@ use crate::guard::Guard;
 use crate::http::App;
 use crate::hub::HubHandle;
 use crate::projector::ProjectorHandle;
+use crate::queries::Queries;
 use crate::server::Listener;
 use crate::store::StoreError;
 use crate::store::database::Damage;
@@ -67,6 +68,7 @@ struct Parts {
     hub: HubHandle,
     catalog: CatalogHandle,
     projector: ProjectorHandle,
+    queries: Queries,
     log: Log,
     ledger: Ledger,
     threads: Vec<thread::JoinHandle<()>>,
@@ -93,8 +95,15 @@ pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
     let (hub, hub_mailbox) = hub::channel();
     let (catalog, catalog_mailbox) = catalog::channel();
     let to_catalog = catalog.clone();
-    let (projector, project) =
-        projector::runner(&config.data, log.clone(), ledger.clone(), move |row| to_catalog.projected(row));
+    let (queries, querying) = Queries::open(&config.data);
+    let pages = queries.clone();
+    let (projector, project) = projector::runner(
+        &config.data,
+        log.clone(),
+        ledger.clone(),
+        move |row| to_catalog.projected(row),
+        Some(Box::new(move |page| pages.put(page))),
+    );
     let listeners = (hub.clone(), catalog.clone(), projector.clone());
     let (committer, committing) = commit::start(log.clone(), ledger.clone(), move |committed| {
         let (hub, catalog, projector) = &listeners;
@@ -106,14 +115,24 @@ pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
     let relay_hub = relay_hub.map_err(|error| RelayError::Workspace(error.to_string()))?;
     let listing = {
         let (handle, accounts, hub) = (catalog.clone(), accounts.clone(), hub.clone());
-        let (projector, log, ledger) = (projector.clone(), log.clone(), ledger.clone());
-        let opening = move || Catalog::open(&handle, accounts, hub, projector, log, ledger);
+        let (projector, log, ledger, queries) = (projector.clone(), log.clone(), ledger.clone(), queries.clone());
+        let opening = move || Catalog::open(&handle, accounts, hub, projector, log, ledger, queries);
         let opened = tokio::task::spawn_blocking(opening).await;
         opened.map_err(|error| RelayError::Workspace(error.to_string()))??
     };
-    let threads = [spawn("hub", &failing, relay_hub), spawn("projector", &failing, project)];
+    let threads = [
+        spawn("hub", &failing, relay_hub),
+        spawn("projector", &failing, project),
+        spawn("queries", &failing, querying),
+    ];
     let threads = threads.into_iter().collect::<io::Result<_>>();
     let threads = threads.map_err(|error| RelayError::Workspace(error.to_string()))?;
+    let (asked, read, graves, deriving) = (queries.clone(), log.clone(), ledger.clone(), projector.clone());
+    tokio::task::spawn_blocking(move || match asked.catch_up(&read, &graves, &deriving) {
+        Ok(0) => {}
+        Ok(stale) => tracing::info!(stale, "sessions are being read for queries"),
+        Err(error) => tracing::error!(%error, "what queries lack can't be found"),
+    });
     let encrypted = tls.is_some();
     let sweeper = Sweeper::new(&config.data, blobs.clone(), projector.clone(), log.clone());
     let sweeping = accounts.clone();
@@ -126,6 +145,7 @@ pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
         catalog: catalog.clone(),
         log: log.clone(),
         ledger: ledger.clone(),
+        queries: queries.clone(),
         data: config.data.as_path().into(),
         guard,
         stop: stopped.clone(),
@@ -143,7 +163,7 @@ pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
             server::serve(Listener { listener, tls }, http::router(app), stopped),
         )),
     ];
-    let parts = Parts { stop, failed, hub, catalog, projector, log, ledger, threads, tasks };
+    let parts = Parts { stop, failed, hub, catalog, projector, queries, log, ledger, threads, tasks };
     let relay = Relay {
         address,
         base: base(config.public_url.as_deref(), encrypted, address),
@@ -240,6 +260,7 @@ impl Parts {
         self.hub.stop();
         self.catalog.stop();
         self.projector.stop();
+        self.queries.stop();
     }
 }
 

@@ -58,14 +58,8 @@ impl Spent {
 
 /// The sums of a session, by day.
 pub fn spent(session: &Session, writers: &Writers) -> Vec<Spent> {
-    let counted: Vec<&Run> = session
-        .runs
-        .values()
-        .flatten()
-        .filter(|run| !run.inherited && trust::run(run, session.maker.as_ref(), writers) != Verdict::Void)
-        .collect();
-    let actions: BTreeMap<&str, &str> =
-        session.messages.iter().filter_map(|message| Some((&*message.id, message.action.as_deref()?))).collect();
+    let counted: Vec<&Run> = counted(session, writers).collect();
+    let actions = actions(session);
     let mut sums = Vec::new();
     // So many letters of a day are told apart.
     for precision in [10, 7, 4, 0] {
@@ -82,6 +76,17 @@ pub fn spent(session: &Session, writers: &Writers) -> Vec<Spent> {
         sums.push(others);
     }
     sums
+}
+
+/// The runs that count (rule 18).
+pub fn counted<'a>(session: &'a Session, writers: &'a Writers) -> impl Iterator<Item = &'a Run> {
+    let runs = session.runs.values().flatten().filter(|run| !run.inherited);
+    runs.filter(|run| trust::run(run, session.maker.as_ref(), writers) != Verdict::Void)
+}
+
+/// The actions that messages come from, by message.
+pub fn actions(session: &Session) -> BTreeMap<&str, &str> {
+    session.messages.iter().filter_map(|message| Some((&*message.id, message.action.as_deref()?))).collect()
 }
 
 fn sum(session: &Session, runs: &[&Run], actions: &BTreeMap<&str, &str>, precision: usize) -> Vec<Spent> {

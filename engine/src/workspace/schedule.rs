@@ -49,7 +49,7 @@ pub(super) fn check(cron: Option<&str>, zone: Option<&str>, now: Timestamp) -> R
 }
 
 #[cfg(feature = "schedule")]
-pub use compute::{latest, local, next};
+pub use compute::{day, latest, local, moment, next};
 
 #[cfg(feature = "schedule")]
 mod compute {
@@ -147,6 +147,20 @@ mod compute {
     pub fn local(at: Timestamp, zone: Option<&str>) -> String {
         let zone = zone_of(zone).unwrap_or(TimeZone::UTC);
         clock(at.0, zone).unwrap_or_default().strftime("%Y-%m-%d %H:%M").to_string()
+    }
+
+    /// The day of a moment in a zone: `2026-11-25`.
+    pub fn day(at: Timestamp, zone: Option<&str>) -> Result<String, ScheduleError> {
+        Ok(clock(at.0, zone_of(zone)?).unwrap_or_default().strftime("%Y-%m-%d").to_string())
+    }
+
+    /// A moment as people write it: `2026-11-25` (its beginning in UTC), `2026-11-25T09:00Z`, `2026-11-25T09:00+01:00`.
+    pub fn moment(text: &str) -> Option<Timestamp> {
+        let at = text.parse::<jiff::Timestamp>().ok().or_else(|| {
+            let zoned = text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(TimeZone::UTC).ok()?;
+            Some(zoned.timestamp())
+        })?;
+        u64::try_from(at.as_millisecond()).ok().map(Timestamp)
     }
 
     pub(super) fn check(cron: Option<&str>, zone: Option<&str>, now: Timestamp) -> Result<(), ScheduleError> {

@@ -179,7 +179,7 @@ mod tests {
             let folder = TempDir::new().unwrap();
             let (log, _) = Log::open(&folder.path().join("log")).unwrap();
             let (ledger, _) = Ledger::open(&folder.path().join("ledger")).unwrap();
-            let (projector, run) = projector::runner(folder.path(), log.clone(), ledger, |_| {});
+            let (projector, run) = projector::runner(folder.path(), log.clone(), ledger, |_| {}, None);
             std::thread::spawn(run);
             let blobs = Blobs::open(&folder.path().join("blobs")).unwrap();
             let sweeper = Sweeper::new(folder.path(), blobs, projector, log.clone());

@@ -34,6 +34,7 @@ use crate::hub::HubHandle;
 use crate::lease::Leases;
 use crate::outgoing::{Outgoing, Pushed};
 use crate::projector::{Projected, ProjectorHandle};
+use crate::queries::Queries;
 use crate::store::StoreError;
 use crate::store::ledger::{Grave, Ledger};
 use crate::store::log::Log;
@@ -152,6 +153,7 @@ pub struct Catalog {
     projector: ProjectorHandle,
     log: Log,
     ledger: Ledger,
+    queries: Queries,
     asks: mpsc::UnboundedSender<Ask>,
     rows: HashMap<Scope, Rows>,
     /// By the member's own scope.

@@ -51,6 +51,7 @@ impl Catalog {
         let session = key.1;
         let answer = match outcome {
             Ok(grave) => {
+                self.queries.bury(key.0.clone(), session, grave.tombstone.spent.clone());
                 if let Some(epoch) = self.leases.get(&key).map(|lease| lease.epoch)
                     && let Some(lease) = self.leases.revoke(&key, epoch)
                 {

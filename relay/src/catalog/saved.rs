@@ -21,6 +21,7 @@ use crate::clock;
 use crate::hub::HubHandle;
 use crate::lease::Leases;
 use crate::projector::{Projected, ProjectorHandle};
+use crate::queries::Queries;
 use crate::store::StoreError;
 use crate::store::ledger::{Grave, Ledger};
 use crate::store::log::Log;
@@ -122,6 +123,7 @@ impl Catalog {
         projector: ProjectorHandle,
         log: Log,
         ledger: Ledger,
+        queries: Queries,
     ) -> Result<Self, StoreError> {
         let Saved { rows: saved, mut stale } = read_rows(&log)?;
         let now = clock::now();
@@ -136,6 +138,7 @@ impl Catalog {
             projector,
             log,
             ledger,
+            queries,
             asks: handle.asks.clone(),
             rows,
             marks: HashMap::new(),
