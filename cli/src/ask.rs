@@ -43,12 +43,18 @@ impl Relay {
 
     /// Finds the token; connects to nothing yet.
     pub(crate) fn ask(self) -> Result<Asked, Failure> {
-        let place = Place { relay: self.relay, token: self.token, data: None, offline: false };
-        let token = place.token().ok_or_else(|| {
-            let relay = &place.relay;
+        Place { relay: self.relay, token: self.token, data: None, offline: false }.ask()
+    }
+}
+
+impl Place {
+    /// The relay of this replica, over HTTP; connects to nothing yet.
+    pub(crate) fn ask(&self) -> Result<Asked, Failure> {
+        let token = self.token().ok_or_else(|| {
+            let relay = &self.relay;
             Failure::new(format!("no token is known for {relay}: start `skein serve` on this machine, or give --token"))
         })?;
-        let (scheme, rest) = place.relay.trim().split_once("://").unwrap_or(("http", place.relay.trim()));
+        let (scheme, rest) = self.relay.trim().split_once("://").unwrap_or(("http", self.relay.trim()));
         let scheme = if matches!(scheme, "https" | "wss") { "https" } else { "http" };
         let client = skein_worker::providers::transport::http_client(|builder| builder.timeout(PATIENCE));
         let client = client.map_err(Failure::new)?;

@@ -1,10 +1,14 @@
-//! `skein task …`: what agents do again and again.
+//! `skein task …`: what agents do again and again. [`runs`] are the times that they did.
 
+mod runs;
+
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
-use skein_engine::ids::Timestamp;
+use skein_engine::device::TaskCost;
+use skein_engine::ids::{Micros, Timestamp};
 use skein_engine::workspace::schedule;
 use skein_engine::workspace::task::{Missed, Opening, Overlap, TaskField};
 use skein_engine::workspace::{Task, Workspace, WorkspaceCommand};
@@ -65,6 +69,33 @@ enum Command {
         says: Says,
         #[command(flatten)]
         fields: Fields,
+    },
+    /// Run a task now, in a new session, whose id it prints. Also while its schedule rests.
+    Run {
+        /// Its id or name.
+        task: String,
+        /// What a placeholder of its action is filled with this time.
+        #[arg(long, value_name = "K=V", value_parser = pair)]
+        set: Vec<(String, String)>,
+        /// Print {"run": …, "session": …}.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the runs of a task, the last one first: by hand, by schedule, triggered, tried again, skipped.
+    Runs {
+        /// Its id or name.
+        task: String,
+        /// Print [{"run", "session", "firedAt", "status", "costMicros", "error"}] as JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make an address and a token that trigger a task from outside. The token before triggers it no longer.
+    Trigger {
+        /// Its id or name.
+        task: String,
+        /// Print {"url": …, "token": …}.
+        #[arg(long)]
+        json: bool,
     },
     /// Let the schedule of a task rest.
     Pause {
@@ -200,21 +231,62 @@ fn milliseconds(seconds: f64) -> Result<u64, Failure> {
 
 /// A task as JSON.
 #[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
 struct Row<'a> {
     id: &'a str,
     #[serde(flatten)]
     task: &'a Task,
+    /// When it is due next; `None`: by hand, paused, or never.
+    next_at: Option<Timestamp>,
+    /// Sessions that it made.
+    sessions: u64,
+    /// What is known of their cost.
+    cost_micros: Micros,
+    /// Some of it isn't.
+    incomplete: bool,
+    #[serde(skip)]
+    next: Option<String>,
+    #[serde(skip)]
+    estimated: bool,
+}
+
+impl<'a> Row<'a> {
+    fn of(id: &'a str, task: &'a Task, costs: &BTreeMap<String, TaskCost>) -> Self {
+        let cost = costs.get(id).copied().unwrap_or_default();
+        let due = task.cron.as_deref().filter(|_| !task.paused);
+        let due = due.and_then(|cron| schedule::next(cron, task.tz.as_deref(), now(), 1).ok()?.into_iter().next());
+        Self {
+            id,
+            task,
+            next_at: due.as_ref().map(|due| due.at),
+            sessions: cost.sessions,
+            cost_micros: cost.cost_micros,
+            incomplete: cost.incomplete,
+            next: due.map(|due| due.local),
+            estimated: cost.estimated,
+        }
+    }
+
+    /// For people.
+    fn spent(&self) -> String {
+        let unknown = if self.incomplete { " and what is unknown" } else { "" };
+        format!("{}{unknown}", cost(Some(self.cost_micros), self.estimated))
+    }
 }
 
 /// Runs one command to its end.
 pub(crate) async fn run(arguments: TaskArgs) -> Result<(), Failure> {
-    on_replica(&arguments.place, async |opened| command(opened, arguments.task).await).await
+    let place = &arguments.place;
+    on_replica(place, async |opened| command(opened, place, arguments.task).await).await
 }
 
-async fn command(opened: &Opened, command: Command) -> Result<(), Failure> {
+async fn command(opened: &Opened, place: &Place, command: Command) -> Result<(), Failure> {
     let change = match command {
-        Command::List { json } => return list(&opened.workspace().await, json),
-        Command::Show { task, json } => return show(&opened.workspace().await, &task, json),
+        Command::List { json } => return list(opened, json).await,
+        Command::Show { task, json } => return show(opened, &task, json).await,
+        Command::Run { task, set, json } => return runs::begun(opened, place, &task, set, json).await,
+        Command::Runs { task, json } => return runs::list(opened, place, &task, json).await,
+        Command::Trigger { task, json } => return runs::trigger(opened, place, &task, json).await,
         Command::Next { task, count, json } => return next(&opened.workspace().await, &task, count, json),
         Command::Add { name, says, fields, json } => {
             let fields = fields.changes(says)?;
@@ -231,18 +303,15 @@ async fn command(opened: &Opened, command: Command) -> Result<(), Failure> {
     opened.change(change).await.map(drop)
 }
 
-fn list(workspace: &Workspace, as_json: bool) -> Result<(), Failure> {
-    let rows = workspace.tasks.iter().map(|(id, task)| Row { id, task });
+async fn list(opened: &Opened, as_json: bool) -> Result<(), Failure> {
+    let (workspace, costs) = (opened.workspace().await, runs::costs(opened));
+    let rows = workspace.tasks.iter().map(|(id, task)| Row::of(id, task, &costs));
     if as_json {
         return json(&rows.collect::<Vec<_>>());
     }
-    let cells = rows.map(|Row { id, task }| {
-        vec![
-            one_line(&task.name),
-            one_line(&when(task)),
-            if task.paused { "paused" } else { "" }.to_owned(),
-            id.to_owned(),
-        ]
+    let cells = rows.map(|row| {
+        let next = if row.task.paused { "paused".to_owned() } else { row.next.clone().unwrap_or_default() };
+        vec![one_line(&row.task.name), one_line(&when(row.task)), next, row.spent(), row.id.to_owned()]
     });
     out(&table(&cells.collect::<Vec<_>>()))
 }
@@ -255,10 +324,12 @@ fn when(task: &Task) -> String {
     }
 }
 
-fn show(workspace: &Workspace, given: &str, as_json: bool) -> Result<(), Failure> {
+async fn show(opened: &Opened, given: &str, as_json: bool) -> Result<(), Failure> {
+    let workspace = opened.workspace().await;
     let (id, task) = workspace.task(given)?;
+    let row = Row::of(id, task, &runs::costs(opened));
     if as_json {
-        return json(&Row { id, task });
+        return json(&row);
     }
     let called = |id: &str| {
         let removed = if workspace.removed.contains_key(id) { " (removed)" } else { "" };
@@ -270,12 +341,14 @@ fn show(workspace: &Workspace, given: &str, as_json: bool) -> Result<(), Failure
         ("id".to_owned(), id.to_owned()),
         ("agent".to_owned(), task.agent.as_deref().map_or_else(|| "the default one".into(), called)),
         ("when".to_owned(), when(task)),
+        ("next".to_owned(), or_none(row.next.clone())),
         ("paused".to_owned(), if task.paused { "yes" } else { "no" }.into()),
         ("overlap".to_owned(), word(&task.overlap)?),
         ("missed".to_owned(), word(&task.missed)?),
         ("retries".to_owned(), task.retries.to_string()),
         ("timeout".to_owned(), or_none(task.timeout.map(duration))),
         ("spend limit".to_owned(), or_none(task.spend_limit.map(|limit| cost(Some(limit), false)))),
+        ("runs".to_owned(), format!("{}, {}", row.sessions, row.spent())),
     ];
     let message = match &task.opening {
         None => "",
@@ -300,10 +373,9 @@ fn next(workspace: &Workspace, given: &str, count: u64, as_json: bool) -> Result
     let Some(cron) = &task.cron else {
         return Err(Failure::new(format!("the task \"{}\" has no schedule: it runs by hand", task.name)));
     };
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let now = Timestamp(u64::try_from(since.as_millis()).unwrap_or_default());
     let count = usize::try_from(count).unwrap_or(usize::MAX);
-    let due = schedule::next(cron, task.tz.as_deref(), now, count).map_err(|error| Failure::new(error.to_string()))?;
+    let due =
+        schedule::next(cron, task.tz.as_deref(), now(), count).map_err(|error| Failure::new(error.to_string()))?;
     if as_json {
         return json(&due);
     }
@@ -311,4 +383,9 @@ fn next(workspace: &Workspace, given: &str, count: u64, as_json: bool) -> Result
         crate::print::remark("this task is paused: `task resume` lets it go on");
     }
     out(&due.iter().map(|due| format!("{}\n", due.local)).collect::<String>())
+}
+
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_millis()).unwrap_or_default())
 }

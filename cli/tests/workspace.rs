@@ -126,11 +126,13 @@ fn a_task_says_when_it_is_due() {
     let add = ["task", "add", "Morning", "--message", "Good morning", "--cron", "0 9 * * *", "--tz", "Europe/Berlin"];
     let id = served.run(&[&add[..], &["--timeout", "90", "--retries", "2", "--overlap", "queue"]].concat());
     let id = id.stdout.trim().to_owned();
-    let shown = served.run_elsewhere(&["task", "show", "morning", "--json"]).json();
+    let mut shown = served.run_elsewhere(&["task", "show", "morning", "--json"]).json();
+    let mut taken = |key: &str| shown.as_object_mut().unwrap().remove(key).and_then(|at| at.as_u64()).unwrap();
+    assert!(taken("since") < taken("nextAt"));
     let expected = json!({
         "id": id, "name": "Morning", "agent": null, "message": "Good morning", "cron": "0 9 * * *",
         "tz": "Europe/Berlin", "overlap": "queue", "missed": "skip", "retries": 2, "timeout": 90_000,
-        "spendLimit": null, "paused": false,
+        "spendLimit": null, "paused": false, "sessions": 0, "costMicros": 0, "incomplete": false,
     });
     assert_eq!(shown, expected);
     let next = served.run(&["task", "next", "Morning", "--count", "3", "--json"]).json();
@@ -154,6 +156,53 @@ fn a_task_says_when_it_is_due() {
     assert!(used.code == 1 && used.stderr.contains("\"Morning\" uses this action"), "{used:?}");
     done(|arguments| served.run(arguments), &[&["task", "resume", &id], &["task", "remove", &id]]);
     assert_eq!(served.run(&["task", "list", "--json"]).json(), json!([]));
+}
+
+#[test]
+fn a_task_runs_by_hand_and_by_a_token_and_its_runs_are_listed_with_what_they_cost() {
+    let home = Home::new();
+    let served = home.serve();
+    done(
+        |arguments| served.run(arguments),
+        &[&["action", "add", "Ask", "--template", "About {{topic}}"], &["task", "add", "Plain", "--message", "Hello"]],
+    );
+    let add = served.run(&["task", "add", "Daily", "--action", "Ask", "--set", "topic=rain", "--cron", "0 9 * * *"]);
+    let id = add.stdout.trim().to_owned();
+    let begun = served.run(&["task", "run", "daily", "--set", "topic=snow", "--json"]).json();
+    let (run, session) = (begun["run"].as_str().unwrap(), begun["session"].as_str().unwrap());
+    assert_eq!(run.len(), 22);
+    assert_eq!(served.run(&["session", "wait", session, "--timeout", "20"]).code, 0);
+    let shown = served.run_elsewhere(&["session", "show", session, "--json"]).json();
+    assert_eq!((&shown["task"], &shown["messages"][0]["parts"][0]["text"]), (&json!(id), &json!("About snow")));
+    assert!(shown["name"].as_str().unwrap().starts_with("Daily, 20"), "{shown}");
+    let runs = served.run_elsewhere(&["task", "runs", "Daily", "--json"]).json();
+    let row = &runs[0];
+    assert_eq!(runs.as_array().unwrap().len(), 1);
+    assert_eq!((&row["run"], &row["session"]), (&begun["run"], &begun["session"]));
+    assert_eq!((&row["status"], &row["error"]), (&json!("ACTIVE"), &Value::Null));
+    assert_eq!(row["costMicros"], shown["costMicros"]);
+    let task = served.run(&["task", "show", "Daily", "--json"]).json();
+    assert_eq!((&task["sessions"], &task["costMicros"]), (&json!(1), &shown["costMicros"]));
+
+    let wrong = served.run(&["task", "run", "Daily", "--set", "subject=x"]);
+    assert!(wrong.code == 1 && wrong.stderr.contains("no placeholder \"subject\""), "{wrong:?}");
+    let wrong = served.run(&["task", "run", "Plain", "--set", "topic=x"]);
+    assert!(wrong.code == 1 && wrong.stderr.contains("no action"), "{wrong:?}");
+    assert_eq!(served.run(&["task", "runs", "Plain", "--json"]).json(), json!([]));
+
+    let token = served.run(&["task", "trigger", "Daily", "--json"]).json();
+    assert!(token["url"].as_str().unwrap().ends_with(&format!("/tasks/{id}/trigger")), "{token}");
+    let offline = served.run(&["task", "trigger", "Daily", "--offline"]);
+    assert!(offline.code == 1 && offline.stderr.contains("only the relay"), "{offline:?}");
+    // Offline the session is made here, and is sent with a later command.
+    let begun = served.run(&["task", "run", "Plain", "--offline", "--json"]).json();
+    assert_eq!(served.run(&["task", "runs", "Plain", "--json"]).json()[0]["run"], begun["run"]);
+    // What a purged session cost stays the task's.
+    done(|arguments| served.run(arguments), &[&["session", "delete", session], &["session", "purge", session]]);
+    let left = served.run(&["task", "show", "Daily", "--json"]).json();
+    assert_eq!((&left["sessions"], &left["costMicros"]), (&json!(1), &shown["costMicros"]));
+    let row = &served.run(&["task", "runs", "Daily", "--json"]).json()[0];
+    assert_eq!((&row["status"], &row["costMicros"]), (&json!("PURGED"), &shown["costMicros"]));
 }
 
 #[test]

@@ -36,6 +36,7 @@ use crate::store::log::Log;
 use crate::{archive, clock, sessions, socket, web};
 
 pub use accounts::{operator, owner};
+pub use tasks::Pace;
 
 /// Bytes of a JSON body.
 const MAX_JSON: usize = 64 << 10;
@@ -49,6 +50,8 @@ pub struct App {
     pub accounts: Arc<Accounts>,
     /// Wrong tokens and codes.
     pub attempts: Arc<Throttle>,
+    /// Triggers of tasks.
+    pub triggers: Arc<Pace>,
     /// The address at which browsers reach the relay, if it is configured; without a last slash.
     pub public_url: Option<Arc<str>>,
     /// Blobs.
@@ -175,6 +178,8 @@ pub enum Problem {
     Method,
     /// Too many wrong tokens or codes from this address.
     Throttled(Duration),
+    /// More often than may be.
+    TooOften(Duration),
     /// It took too long to say what it wants.
     Slow,
     /// In the clear, to a relay that speaks TLS.
@@ -196,7 +201,7 @@ pub enum Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let wait = match &self {
-            Self::Throttled(wait) => Some(wait.as_secs() + 1),
+            Self::Throttled(wait) | Self::TooOften(wait) => Some(wait.as_secs() + 1),
             _ => None,
         };
         let (status, code, message) = match self {
@@ -204,6 +209,11 @@ impl IntoResponse for Problem {
                 StatusCode::TOO_MANY_REQUESTS,
                 "throttled",
                 format!("too many wrong attempts from this address: try again in {} s", wait.unwrap_or_default()),
+            ),
+            Self::TooOften(_) => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "throttled",
+                format!("too many at once: try again in {} s", wait.unwrap_or_default()),
             ),
             Self::Slow => (StatusCode::REQUEST_TIMEOUT, "slow", "the request took too long".to_owned()),
             Self::NotEncrypted => {

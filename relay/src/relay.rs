@@ -139,6 +139,7 @@ pub async fn start(config: RelayConfig) -> Result<Relay, RelayError> {
     let app = App {
         accounts: accounts.clone(),
         attempts: Arc::new(Throttle::default()),
+        triggers: Arc::default(),
         public_url: config.public_url.as_deref().map(|url| url.trim_end_matches('/').into()),
         blobs,
         hub: hub.clone(),

@@ -12,11 +12,10 @@ use skein_engine::ids::{DocumentId, Timestamp, random_id};
 use skein_engine::session::Summary;
 use skein_engine::session::command::NewSession;
 use skein_engine::session::conversation::{Reason, Status};
-use skein_engine::session::model::Origin;
 use skein_engine::wire::catalog::{Firing, FromRelay, ToRelay, Trigger};
-use skein_engine::workspace::schedule;
-use skein_engine::workspace::task::{Missed, Opening, Overlap};
-use skein_engine::workspace::{Task, Workspace};
+use skein_engine::workspace::opening::TaskRun;
+use skein_engine::workspace::task::{Missed, Overlap};
+use skein_engine::workspace::{Task, Workspace, schedule};
 use tokio::sync::watch;
 
 use crate::link::Link;
@@ -34,8 +33,6 @@ const LISTED_MS: u64 = 10_000;
 const ASK_EVERY_MS: u64 = 60_000;
 /// The wait before a failed run is tried again, doubled each time.
 const RETRY_MS: u64 = 60_000;
-/// Characters of a session's name.
-const MAX_NAME: usize = 200;
 
 /// Fires tasks until `stopping` becomes true.
 pub async fn run(link: Arc<Link>, mut stopping: watch::Receiver<bool>) {
@@ -387,32 +384,9 @@ fn due_now(
 
 /// What the session begins with.
 fn opening(workspace: &Workspace, due: &Due<'_>) -> Result<NewSession, String> {
-    let task = due.task;
-    let (message, action) = match &task.opening {
-        None => return Err("The task says nothing: give it a message or an action.".to_owned()),
-        Some(Opening::Message { message }) => (message.clone(), None),
-        Some(Opening::Action { action, values }) => {
-            let found = workspace.actions.get(action).ok_or("The task's action was removed.")?;
-            let mut values = values.clone();
-            values.extend(due.values.clone());
-            (found.render(&values).map_err(|error| error.to_string())?, Some(action.clone()))
-        }
-    };
-    if action.is_none() && !due.values.is_empty() {
-        return Err("The trigger gave values, and the task has no action with placeholders.".to_owned());
-    }
-    let agent = task.agent.clone().filter(|agent| workspace.agents.contains_key(agent));
-    let default = Some(workspace.default_agent.clone()).filter(|agent| !agent.is_empty());
-    let local = schedule::local(due.at, task.tz.as_deref());
-    let name: String = format!("{}, {local}", task.name).chars().take(MAX_NAME).collect();
-    Ok(NewSession {
-        name: Some(name),
-        agent: agent.or(default),
-        message: Some(message),
-        action,
-        origin: Some(Origin::Task { task: due.task_id.to_owned(), run: due.run.clone() }),
-        ..NewSession::default()
-    })
+    let when = schedule::local(due.at, due.task.tz.as_deref());
+    let run = TaskRun { task: due.task_id, run: &due.run, when: &when, values: due.values };
+    due.task.session(workspace, run).map_err(|error| error.to_string())
 }
 
 /// When a scheduled firing fell due; `None`: it is another try, or was triggered.
@@ -427,7 +401,7 @@ fn tries_of(id: &str) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use skein_engine::workspace::Action;
+    use skein_engine::workspace::task::Opening;
 
     use super::*;
 
@@ -446,21 +420,6 @@ mod tests {
         };
         assert_eq!(opening_of(None), "Hello, 2026-11-25 12:00");
         assert_eq!(opening_of(Some("Pacific/Auckland")), "Hello, 2026-11-26 01:00");
-    }
-
-    #[test]
-    fn an_action_takes_a_triggers_values_and_says_what_is_missing() {
-        let mut workspace = Workspace::default();
-        let action = Action { name: "Sum".into(), template: "Sum up {{text}}".into(), ..Action::default() };
-        workspace.actions.insert("a".into(), action);
-        let opening_ = Opening::Action { action: "a".into(), values: BTreeMap::new() };
-        let task = Task { name: "News".into(), opening: Some(opening_), ..Task::default() };
-        let values = BTreeMap::from([("text".to_owned(), "this".to_owned())]);
-        assert_eq!(opening(&workspace, &due(&task, &values)).unwrap().message.as_deref(), Some("Sum up this"));
-        let missing = opening(&workspace, &due(&task, &BTreeMap::new())).unwrap_err();
-        assert!(missing.contains("text"), "{missing}");
-        workspace.actions.clear();
-        assert!(opening(&workspace, &due(&task, &values)).unwrap_err().contains("removed"));
     }
 
     #[test]

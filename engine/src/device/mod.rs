@@ -4,7 +4,7 @@
 //! In order of reading: `replica` (one document and its sync with the relay), `link` (the connection that carries it),
 //! `catalog` (rows, writers, leases), `marks` (what was read), `view` (a session as it is looked at, live text joined
 //! on), `keep` (what is kept without being asked for), `refused` (what the relay won't take), `effects` (what comes
-//! out). `receive`, `sessions`, `profile`, `workspace`, `purge` and `worker` are the device's own doings: what comes in,
+//! out). `receive`, `sessions`, `tasks`, `profile`, `workspace`, `purge` and `worker` are the device's own doings: what comes in,
 //! what a person does, what a worker does.
 //!
 //! Invariant: a device never waits. A command takes effect here at once; what it has to store and send comes out as
@@ -22,6 +22,7 @@ mod refused;
 mod replica;
 mod sessions;
 mod snapshots;
+mod tasks;
 mod uploads;
 mod view;
 mod waiting;
@@ -36,6 +37,7 @@ pub use self::effects::{Effects, Notice, SyncState};
 pub use self::keep::{Keeps, KeptDocument};
 pub use self::marks::Marks;
 pub use self::sessions::Outcome;
+pub use self::tasks::TaskCost;
 pub use self::waiting::{QueueWrite, WaitingCommand};
 
 use self::catalog::Catalog;

@@ -246,7 +246,7 @@ impl Device {
     }
 
     /// Every session that isn't purged, as everybody sees it.
-    fn standing(&mut self, now: Timestamp) -> Vec<Summary> {
+    pub(super) fn standing(&mut self, now: Timestamp) -> Vec<Summary> {
         let listed =
             self.catalog.rows().filter(|row| row.tombstone.is_none() && row.summary.is_some()).map(|row| row.document);
         let own = self.replicas.keys().copied().filter(|document| self.catalog.row(*document).is_none());

@@ -4,7 +4,7 @@
 //! In order of reading: [`Workspace`] below (the document as plain data), [`agent`], [`action`], [`integration`] and
 //! [`task`] (what it holds, each with the changes that a person may make to it), [`command`] (those changes, checked and
 //! written), `find` (an id or a name → what is meant), `fields` (reading and writing by field), [`schedule`] (when a
-//! task is due).
+//! task is due), [`opening`] (what a run of it begins with).
 //!
 //! Invariant: a change writes only the fields that differ, so that two members who edit different fields of one agent
 //! both keep theirs; of conflicting values that decide what may run, the one that allows less counts.
@@ -15,6 +15,7 @@ pub mod command;
 mod fields;
 mod find;
 pub mod integration;
+pub mod opening;
 pub mod schedule;
 pub mod task;
 

@@ -3,7 +3,9 @@
 //! The token of a trigger is good for one task and nothing else. What it triggers is on the disk when the answer comes; a
 //! worker makes the session.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, HOST};
@@ -15,24 +17,52 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use skein_engine::ids::{DocumentId, random_id};
+use skein_engine::ids::{DocumentId, Scope, random_id};
 use skein_engine::session::conversation::WriterKind;
 use skein_engine::wire::catalog::{Firing, Trigger};
+use tokio::time::Instant;
 
 use super::{App, Problem};
 use crate::accounts::{Caller, Secret};
+use crate::bucket::Bucket;
 use crate::clock;
 use crate::server::Via;
 use crate::store::StoreError;
 use crate::store::firings::Triggers;
 
-/// Values for placeholders, and characters of each.
+/// Times that a task may be triggered at once.
+const BURST: f64 = 60.0;
+/// How many more each second.
+const PER_SECOND: f64 = 1.0;
+/// Values for placeholders.
 const MAX_VALUES: usize = 100;
+/// Bytes of all of them: each firing that may be tried again keeps them.
+const MAX_VALUES_BYTES: usize = 16 << 10;
+/// Characters of a run's id.
+const MAX_RUN: usize = 60;
+
+/// How often each task was triggered lately.
+#[derive(Default)]
+pub struct Pace(Mutex<HashMap<(Scope, String), Bucket>>);
+
+impl Pace {
+    /// Takes one; how long to wait if there is none.
+    fn take(&self, now: Instant, task: &(Scope, String)) -> Option<Duration> {
+        let mut buckets = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        buckets.retain(|of, bucket| of == task || !bucket.is_full(now));
+        let bucket = buckets.entry(task.clone()).or_insert_with(|| Bucket::new(now, BURST, PER_SECOND));
+        let wait = bucket.wait(now, 1.0);
+        if wait.is_zero() {
+            bucket.take(now, 1.0);
+        }
+        (!wait.is_zero()).then_some(wait)
+    }
+}
 
 /// These addresses.
 pub fn routes() -> Router<App> {
     Router::new()
-        .route("/tasks/{task}/runs", get(runs))
+        .route("/tasks/{task}/runs", get(runs).post(ran))
         .route("/tasks/{task}/token", post(token))
         .route("/tasks/{task}/trigger", post(trigger))
 }
@@ -55,6 +85,44 @@ async fn runs(State(app): State<App>, caller: Caller, Path(task): Path<String>) 
     let mut firings = stored(move || app.ledger.of_task(&scope, &task)).await?;
     firings.reverse();
     Ok(Json(firings))
+}
+
+/// A run that a person began.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ran {
+    run: String,
+    session: DocumentId,
+}
+
+/// A device has made a session of a task by hand: it is listed with the others.
+async fn ran(
+    State(app): State<App>,
+    caller: Caller,
+    Path(task): Path<String>,
+    body: Bytes,
+) -> Result<(StatusCode, Json<Firing>), Problem> {
+    if !matches!(caller.kind, WriterKind::Member | WriterKind::Tool) || caller.read_only() {
+        return Err(Problem::Forbidden("a worker fires tasks at /catalog, and a viewer runs none"));
+    }
+    let (task, scope) = (task_id(task)?, caller.workspace.scope());
+    let Ran { run, session } = serde_json::from_slice(&body).map_err(|error| Problem::Bad(error.to_string()))?;
+    let fits = (1..=MAX_RUN).contains(&run.len()) && run.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    if !fits {
+        return Err(Problem::Bad(format!("a run's id is 1 to {MAX_RUN} letters and digits")));
+    }
+    if app.hub.heads((scope.clone(), session)).await.is_none() {
+        return Err(Problem::NotFound);
+    }
+    let (at, values) = (clock::now(), BTreeMap::new());
+    let firing = Firing { task, id: format!("m{run}"), at, run, session: Some(session), error: None, values };
+    let (kept, ledger) = (firing.clone(), app.ledger.clone());
+    let firing = stored(move || match ledger.firing(&scope, &kept.task, &kept.id)? {
+        // Said once more, since the answer was lost; another session makes it no other run.
+        Some(recorded) => Ok(recorded),
+        None => ledger.fire(&scope, &kept).map(|()| kept),
+    });
+    Ok((StatusCode::CREATED, Json(firing.await?)))
 }
 
 async fn token(
@@ -107,12 +175,18 @@ async fn trigger(
     let Some(Triggers { scope, task }) = triggers.filter(|triggers| triggers.task == task) else {
         return Err(app.wrong(via));
     };
+    if let Some(wait) = app.triggers.take(Instant::now(), &(scope.clone(), task.clone())) {
+        return Err(Problem::TooOften(wait));
+    }
     let wanted: Wanted = match body.iter().all(u8::is_ascii_whitespace) {
         true => Wanted::default(),
         false => serde_json::from_slice(&body).map_err(|error| Problem::Bad(error.to_string()))?,
     };
     if wanted.set.len() > MAX_VALUES {
         return Err(Problem::Bad(format!("at most {MAX_VALUES} values")));
+    }
+    if wanted.set.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>() > MAX_VALUES_BYTES {
+        return Err(Problem::Bad("at most 16 KiB of values".to_owned()));
     }
     // The same key is the same firing, however often it is sent.
     let id = match headers.get("idempotency-key").and_then(|key| key.to_str().ok()) {
