@@ -79,7 +79,7 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
     let firing = tokio::spawn(tasks::run(link.clone(), context.stopping.clone()));
     let mut node = Node {
         context,
-        offered: false,
+        offered: None,
         attended: JoinSet::new(),
         tasks: HashMap::new(),
         busy: BTreeSet::new(),
@@ -108,7 +108,7 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
                     break Err(WorkerError::Relay(problem.to_string()));
                 }
                 // The relay may have greeted the replica before its notices were listened to.
-                if let Err(error) = node.greet() {
+                if let Err(error) = node.greet(false) {
                     break Err(error);
                 }
                 node.look_again();
@@ -139,8 +139,8 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
 
 struct Node {
     context: Context,
-    /// Whether the relay knows on this connection what is offered.
-    offered: bool,
+    /// What the relay knows on this connection to be offered.
+    offered: Option<Offer>,
     attended: JoinSet<bool>,
     tasks: HashMap<Id, DocumentId>,
     /// Sessions attended to.
@@ -155,34 +155,44 @@ impl Node {
     fn noticed(&mut self, event: &Event) -> Result<(), WorkerError> {
         match event {
             Event::Notice(Notice::Summary(session)) => self.consider(*session),
-            Event::Notice(Notice::Workspace | Notice::Sync) => return self.greet(),
+            Event::Notice(Notice::Workspace) => return self.greet(true),
+            Event::Notice(Notice::Sync) => return self.greet(false),
             Event::Notice(Notice::Purged { .. }) => self.sweep(),
             Event::Missed => {
                 self.sweep();
                 self.consider_all();
-                return self.greet();
+                return self.greet(true);
             }
             Event::Notice(_) => {}
         }
         Ok(())
     }
 
-    /// A connection that has just been greeted hears what this worker offers.
-    fn greet(&mut self) -> Result<(), WorkerError> {
+    /// A connection that has just been greeted hears what this worker offers; a later one, if that has changed and it is
+    /// to be looked at `again`.
+    fn greet(&mut self, again: bool) -> Result<(), WorkerError> {
         let link = &self.context.link;
-        let (welcome, kind) =
-            link.read(|device, _| (device.is_welcome(), device.identity().map(|identity| identity.kind)));
+        let (welcome, identity) = link.read(|device, _| (device.is_welcome(), device.identity().cloned()));
         if !welcome {
-            self.offered = false;
-        } else if !self.offered {
-            if kind != Some(WriterKind::Worker) {
-                return Err(WorkerError::NotAWorker);
-            }
-            self.offered = true;
-            let models = self.context.settings.models();
-            let registry = &self.context.registry;
-            let (tools, integrations) = (registry.offered_tools(), registry.offered_integrations());
-            link.tell_relay(&ToRelay::Offer(Offer { models, tools, integrations }));
+            self.offered = None;
+            return Ok(());
+        }
+        if self.offered.is_some() && !again {
+            return Ok(());
+        }
+        let Some(identity) = identity.filter(|identity| identity.kind == WriterKind::Worker) else {
+            return Err(WorkerError::NotAWorker);
+        };
+        let workspace = link.read(|device, _| device.workspace());
+        let registry = &self.context.registry;
+        let offer = Offer {
+            models: self.context.settings.models(),
+            tools: registry.offered_tools(&workspace, Some(identity.workspace_document)),
+            integrations: registry.offered_integrations(),
+        };
+        if self.offered.as_ref() != Some(&offer) {
+            link.tell_relay(&ToRelay::Offer(offer.clone()));
+            self.offered = Some(offer);
             self.sweep();
             self.consider_all();
         }
@@ -203,7 +213,7 @@ impl Node {
     fn consider(&mut self, session: DocumentId) {
         // News are a reason to look again at once, but not in a circle.
         let rests = self.again.get(&session).is_some_and(|(at, waited)| Instant::now() + *waited < *at + AGAIN);
-        if !self.offered || rests || self.busy.contains(&session) || !self.has_work(session) {
+        if self.offered.is_none() || rests || self.busy.contains(&session) || !self.has_work(session) {
             return;
         }
         if self.busy.len() >= MOST {

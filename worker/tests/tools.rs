@@ -16,7 +16,7 @@ use skein_engine::workspace::WorkspaceCommand;
 use skein_worker::Settings;
 use support::model::{ModelServer, openai, stream};
 use support::{Stage, provider};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// An answer that calls tools, one after the other.
 fn calls(calls: &[(&str, Value)]) -> String {
@@ -126,6 +126,12 @@ async fn in_another_workspace_nothing_is_written_or_run() {
     let said = results(&done);
     assert!(said.len() == 2 && said.iter().all(|(_, is_error)| *is_error), "{said:?}");
     assert!(!model.bodies()[0].contains("\"run\"") && model.bodies()[0].contains("\"read_file\""));
+    let told = stage.person.until(support::PATIENCE, |device, _| {
+        let offers = device.offers();
+        let offered = |tool: &str| offers.iter().any(|offer| offer.tools.iter().any(|one| one == tool));
+        offered("plan").then(|| offered("run") || offered("write_file"))
+    });
+    assert_eq!(told.await, Some(false), "nor are they offered");
     assert!(!marker.exists() && !folder_of(folder.path(), session).join("a").exists());
 }
 
@@ -168,6 +174,7 @@ async fn fetching_asks_unless_the_host_is_listed() {
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
             let _ = heard.send(());
+            let _ = socket.read(&mut [0; 4096]).await;
             let _ = socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\nconnection: close\r\n\r\nhello").await;
         }
     });

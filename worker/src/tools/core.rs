@@ -6,6 +6,9 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use skein_engine::ids::DocumentId;
+use skein_engine::workspace::Workspace;
+
 use super::address::Reach;
 use super::fetch::Fetch;
 use super::files::OnFiles;
@@ -69,9 +72,11 @@ impl Core {
         }
     }
 
-    /// Names of those that are on.
-    pub fn names(&self) -> impl Iterator<Item = &'static str> {
-        self.on.iter().copied()
+    /// Names of those that are on in a workspace.
+    pub fn on(&self, workspace: &Workspace, id: Option<DocumentId>) -> impl Iterator<Item = &'static str> {
+        let id = id.map(|id| id.to_string());
+        let here = self.workspaces.iter().any(|one| one == "*" || *one == workspace.name || Some(one) == id.as_ref());
+        self.on.iter().copied().filter(move |name| here || !LISTED.contains(name))
     }
 
     /// The folders of sessions.
@@ -81,17 +86,14 @@ impl Core {
 
     /// Adds those that the agent lists and that are on in this workspace.
     pub fn add_to(&self, tools: &mut Toolbox, run: &For<'_>) {
-        let id = run.workspace_id.map(|id| id.to_string());
-        let here =
-            self.workspaces.iter().any(|one| one == "*" || *one == run.workspace.name || Some(one) == id.as_ref());
         let listed = |name: &str| run.agent.tools.iter().any(|one| one == "*" || one == name);
         let folder = self.folders.of(run.session);
-        for name in self.names().filter(|name| listed(name) && (here || !LISTED.contains(name))) {
+        for name in self.on(run.workspace, run.workspace_id).filter(|name| listed(name)) {
             if let Some(tool) = self.tool(name, &folder) {
                 tools.add(tool, None);
             }
         }
-        for name in run.agent.tools.iter().filter(|name| *name != "*" && self.names().all(|known| known != *name)) {
+        for name in run.agent.tools.iter().filter(|name| *name != "*" && self.on.iter().all(|known| known != name)) {
             if self.unknown.lock().unwrap_or_else(PoisonError::into_inner).insert(name.clone()) {
                 tracing::warn!(
                     tool = name,

@@ -41,10 +41,10 @@ impl Registry {
         Self { demo: settings.is_demo(&settings.worker.model), core: Core::new(settings) }
     }
 
-    /// Core tools that are on, by name.
-    pub fn offered_tools(&self) -> Vec<String> {
+    /// Core tools that are on in a workspace, by name.
+    pub fn offered_tools(&self, workspace: &Workspace, id: Option<DocumentId>) -> Vec<String> {
         let demo = if self.demo { demo::toolbox().definitions() } else { Vec::new() };
-        demo.into_iter().map(|tool| tool.name).chain(self.core.names().map(str::to_owned)).collect()
+        demo.into_iter().map(|tool| tool.name).chain(self.core.on(workspace, id).map(str::to_owned)).collect()
     }
 
     /// Integrations, by the operator's name.

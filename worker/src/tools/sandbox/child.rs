@@ -17,7 +17,7 @@ const FILE: u64 = 1 << 30;
 const OPEN_FILES: u64 = 1_024;
 /// How many more processes and threads the user may have than the whole system has now: the kernel's own limit, for what
 /// is faster than whoever looks at [`super::group::PROCESSES`]. It counts all of the user's, so that it can't be lower.
-const THREADS: u64 = 512;
+const THREADS: u64 = 4_096;
 /// How much it stands back behind others.
 const NICE: i32 = 19;
 
