@@ -140,3 +140,50 @@ fn sandbox() -> Option<Sandbox> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use skein_engine::workspace::Agent;
+
+    use super::*;
+
+    #[test]
+    fn an_agent_gets_what_it_lists_and_its_workspace_allows() {
+        let settings = "[tools]\nenabled = [\"write_file\", \"edit_file\"]\nworkspaces = [\"Family\", \"WORKSPACE\"]";
+        let id = DocumentId::from_bytes([3; 16]);
+        let settings = Settings::from_toml(&settings.replace("WORKSPACE", &id.to_string())).unwrap();
+        settings.check().unwrap();
+        let (core, model) = (Core::new(&settings), settings.resolve("demo/demo").unwrap());
+        let tools = |listed: &[&str], name: &str, workspace_id: Option<DocumentId>| {
+            let agent = Agent { tools: listed.iter().map(|name| (*name).to_owned()).collect(), ..Agent::default() };
+            let workspace = Workspace { name: name.to_owned(), ..Workspace::default() };
+            let mut tools = Toolbox::default();
+            core.add_to(
+                &mut tools,
+                &For { session: id, agent: &agent, workspace: &workspace, workspace_id, model: &model },
+            );
+            tools.definitions().into_iter().map(|tool| tool.name).collect::<Vec<_>>()
+        };
+        let reading: Vec<&str> = ALWAYS.to_vec();
+        assert_eq!(tools(&["*"], "Work", None), reading);
+        assert_eq!(tools(&["*"], "Family", None), [&reading[..], &["write_file", "edit_file"]].concat());
+        assert_eq!(tools(&["*"], "Work", Some(id)).len(), 7, "named by its id");
+        assert_eq!(tools(&["plan", "write_file", "run", "rm"], "Family", None), ["plan", "write_file"]);
+        assert!(tools(&[], "Family", None).is_empty());
+        assert!(core.unknown.lock().unwrap().iter().map(String::as_str).eq(["rm", "run"]), "said once each");
+    }
+
+    #[test]
+    fn schemas_are_plain_objects_and_names_fit_every_provider() {
+        let enabled = "[tools]\nenabled = [\"write_file\", \"edit_file\", \"run\"]\nworkspaces = [\"*\"]";
+        let core = Core::new(&Settings::from_toml(enabled).unwrap());
+        for name in &core.on {
+            let definition = core.tool(name, &core.folders.of(DocumentId::from_bytes([3; 16]))).unwrap().definition();
+            assert_eq!(definition.name, *name);
+            assert!(crate::providers::json::is_object(&definition.schema) && !definition.schema.contains("$ref"));
+            let schema: serde_json::Value = serde_json::from_str(&definition.schema).unwrap();
+            assert_eq!(schema["additionalProperties"], false, "{name}");
+            assert!(definition.description.len() < 400 && !definition.description.contains("  "), "{name}");
+        }
+    }
+}
