@@ -151,7 +151,7 @@ fn a_change_that_changes_nothing_writes_nothing() {
         Do::Rename { name: "Home".into() },
         Do::SetDefaultAgent { agent: "assistant".into() },
         Do::SetDayLimit { limit: None },
-        Do::SetIntegration { integration: "files".into(), enabled: false },
+        Do::SetIntegration { integration: "files".into(), enabled: true },
         Do::SetPolicy { integration: "files".into(), tool: "read".into(), policy: Some(Policy::Ask) },
         Do::SetPolicy { integration: "files".into(), tool: "write".into(), policy: None },
     ] {
@@ -193,8 +193,8 @@ fn integrations_that_two_members_set_up_while_apart_are_joined_and_the_stricter_
     let enable = |enabled| Do::SetIntegration { integration: "files".into(), enabled };
     let mut one = Replica::new();
     let mut two = one.fork();
-    one.act(&enable(true)).unwrap();
     one.act(&set("read", Some(Policy::Allow))).unwrap();
+    assert!(one.read().integrations["files"].enabled, "nobody has switched it off");
     one.act(&set("write", Some(Policy::Allow))).unwrap();
     two.act(&enable(true)).unwrap();
     two.act(&set("write", Some(Policy::Deny))).unwrap();

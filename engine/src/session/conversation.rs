@@ -114,7 +114,7 @@ pub struct Conversation {
     /// What people decided of the front run's calls that asked and haven't gone on since, by call.
     #[serde(skip)]
     pub decisions: BTreeMap<String, Decision>,
-    /// Tools that people let run unasked in this session from a call on.
+    /// Tools of which a person approved a call of this session: where the policy is `once`, they don't ask again.
     #[serde(skip)]
     pub allowed_tools: BTreeSet<String>,
     /// What is due for a worker (rule 13), as [`super::work::work`] gives it.

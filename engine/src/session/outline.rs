@@ -194,15 +194,15 @@ impl<'a> Outline<'a> {
         Some(Decision::Approved { request: request.id.clone(), for_session })
     }
 
-    /// Whether a person let later calls of this call's tool run unasked, too. `digest`: of its tool and input.
-    pub(crate) fn allowed_for_session(&self, call: &str, digest: &str) -> bool {
+    /// Whether a person approved this very call, now or once. `digest`: of its tool and input.
+    pub(crate) fn was_approved(&self, call: &str, digest: &str) -> bool {
         let Some(approvals) = self.asked.approvals.get(call) else { return false };
-        approvals.iter().any(|(_, named, always)| *always && *named == digest) && !self.asked.denials.contains_key(call)
+        approvals.iter().any(|(_, named, _)| *named == digest) && !self.asked.denials.contains_key(call)
     }
 
-    /// Whether any person let any tool's later calls run unasked.
-    pub(crate) fn allows_for_session(&self) -> bool {
-        self.asked.approvals.values().flatten().any(|(_, _, always)| *always)
+    /// Whether any person approved any call.
+    pub(crate) fn has_approvals(&self) -> bool {
+        !self.asked.approvals.is_empty()
     }
 
     /// The parts of a message that people left out.

@@ -132,8 +132,8 @@ pub(crate) fn update(
                 None => conversation.turns.push(shown),
             }
         }
-        if outline.allows_for_session() {
-            let allowed = runs[n].calls.iter().filter(|call| outline.allowed_for_session(&call.id, &call.digest));
+        if outline.has_approvals() {
+            let allowed = runs[n].calls.iter().filter(|call| outline.was_approved(&call.id, &call.digest));
             allowed_tools.extend(allowed.map(|call| call.tool.clone()));
         }
         at += runs[n].messages;

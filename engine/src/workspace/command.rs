@@ -294,7 +294,7 @@ pub fn apply(
         }
         C::SetIntegration { integration, enabled } => {
             let name = checked_name(integration)?;
-            if seen.integrations.get(name).is_some_and(|standing| standing.enabled) != *enabled {
+            if seen.integrations.get(name).is_none_or(|standing| standing.enabled) != *enabled {
                 integration::put_enabled(tx, name, *enabled)?;
             }
         }

@@ -13,10 +13,10 @@ use crate::session::tree::Slot;
 use crate::session::write::container;
 
 /// What may run of a tool server.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Integration {
-    /// Whether agents may use it.
+    /// Whether agents may use it. One of which members have said nothing may be used.
     pub enabled: bool,
     /// By the tool's name; `*` stands for all others.
     pub policy: BTreeMap<String, Policy>,
@@ -28,9 +28,9 @@ pub struct Integration {
 pub enum Policy {
     /// It runs.
     Allow,
-    /// It asks the first time in a session.
+    /// It asks until a person has approved a call of it in this session.
     Once,
-    /// It asks every time.
+    /// It asks every time, whatever was approved before.
     Ask,
     /// It doesn't run.
     Deny,
@@ -58,6 +58,12 @@ impl std::str::FromStr for Policy {
 
     fn from_str(word: &str) -> Result<Self, String> {
         Self::from_word(word).ok_or_else(|| "ask, once, allow or deny".to_owned())
+    }
+}
+
+impl Default for Integration {
+    fn default() -> Self {
+        Self { enabled: true, policy: BTreeMap::new() }
     }
 }
 
@@ -100,7 +106,8 @@ pub(super) fn read_all(map: Slot<'_>, faults: &mut Faults) -> BTreeMap<String, I
                 }
             }
         }
-        integration.enabled = enabled.unwrap_or_default();
+        // The operator has it, and nobody has switched it off.
+        integration.enabled = enabled.unwrap_or(true);
     }
     all
 }

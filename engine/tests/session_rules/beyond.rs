@@ -165,7 +165,7 @@ fn a_run_goes_on_only_when_all_its_waiting_calls_are_decided() {
     world.call(worker, &mut claim, "c2", Some("{}"), CallState::Waiting);
     world.end(worker, &claim, RunState::Paused, "approval");
     world.sync_all();
-    world.command(A, Command::Approve { call: "c1".into(), for_session: true }).unwrap();
+    world.command(A, Command::Approve { call: "c1".into(), for_session: false }).unwrap();
     world.sync_all();
     assert_eq!(world.due(worker), None);
     assert_eq!(world.see(A).stops, ["c2"]);
