@@ -2,6 +2,7 @@
 //! they say nothing: a 429 may mean "later" or "never", and errors come within HTTP 200 too.
 
 use serde_json::Value;
+use skein_engine::session::model::RunError;
 
 /// An error, as a person reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,12 @@ impl Class {
     pub fn is_retryable(self) -> bool {
         !matches!(self, Self::Key | Self::Quota | Self::ContextTooLong)
     }
+}
+
+/// Whether only a person can mend what a run ended with: then no schedule, queue or retry tries it again.
+pub fn needs_person(error: &RunError) -> bool {
+    let final_ones = [Class::Key, Class::Quota, Class::BadRequest, Class::ContextTooLong];
+    !error.retryable || final_ones.iter().any(|class| class.code() == error.code)
 }
 
 impl Failure {

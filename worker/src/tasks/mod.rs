@@ -2,7 +2,10 @@
 //! with the relay's grant. Workspace document, clock and list go in; firings come out.
 //!
 //! Invariant: this module decides what is due; that a firing happens once is the relay's to keep, so that any number of
-//! workers may do the same.
+//! workers may do the same. [`due`] and [`again`] are pure.
+
+mod again;
+mod due;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
@@ -14,25 +17,22 @@ use skein_engine::session::command::NewSession;
 use skein_engine::session::conversation::{Reason, Status};
 use skein_engine::wire::catalog::{Firing, FromRelay, ToRelay, Trigger};
 use skein_engine::workspace::opening::TaskRun;
-use skein_engine::workspace::task::{Missed, Overlap};
+use skein_engine::workspace::task::Overlap;
 use skein_engine::workspace::{Task, Workspace, schedule};
 use tokio::sync::watch;
 
+use self::again::Again;
+use self::due::due_now;
 use crate::link::Link;
 use crate::page::now;
+use crate::providers::failure::needs_person;
 
 /// How often it is looked what is due.
 const TICK: Duration = Duration::from_secs(1);
-/// What fell due less than so long before a worker was there isn't missed: it may just be restarting.
-const GRACE_MS: u64 = 60_000;
-/// The most that is made up for at once.
-const MOST_MISSED: usize = 100;
 /// So long the list may take to have a new session.
 const LISTED_MS: u64 = 10_000;
 /// How often it is asked what others fired.
 const ASK_EVERY_MS: u64 = 60_000;
-/// The wait before a failed run is tried again, doubled each time.
-const RETRY_MS: u64 = 60_000;
 
 /// Fires tasks until `stopping` becomes true.
 pub async fn run(link: Arc<Link>, mut stopping: watch::Receiver<bool>) {
@@ -124,7 +124,7 @@ impl Tasks {
         let Ok(FromRelay::Firings { firings, .. }) = self.link.ask(|ask| ToRelay::Firings { ask }).await else {
             return false;
         };
-        for firing in firings.iter().filter(|firing| due_time(&firing.id).is_some()) {
+        for firing in firings.iter().filter(|firing| again::due_time(&firing.id).is_some()) {
             let fired = self.fired.entry(firing.task.clone()).or_insert(firing.at);
             *fired = firing.at.max(*fired);
         }
@@ -203,7 +203,7 @@ impl Tasks {
             let seen_to = task.since.is_some_and(|since| summary.created_at.is_some_and(|at| at < since));
             summary.archived_at.is_none()
                 && !seen_to
-                && matches!(&summary.reason, Some(Reason::Failed { error }) if !error.retryable)
+                && matches!(&summary.reason, Some(Reason::Failed { error }) if needs_person(error))
         });
         let going = sessions.iter().any(|summary| {
             let status = summary.beneath.unwrap_or(summary.status);
@@ -267,25 +267,15 @@ impl Tasks {
         if task.retries == 0 {
             return;
         }
-        let mut runs: BTreeMap<&str, Vec<&Firing>> = BTreeMap::new();
-        for firing in self.known.iter().filter(|firing| firing.task == id) {
-            runs.entry(&firing.run).or_default().push(firing);
-        }
-        let mut due = Vec::new();
-        for (run, tries) in runs {
-            let Some(last) = tries.iter().max_by_key(|firing| tries_of(&firing.id)) else { continue };
-            let tried = tries_of(&last.id);
-            let Some(session) = last.session.filter(|_| u64::from(tried) <= task.retries) else { continue };
-            let summary = self.link.read(|device, now| device.summary(now, session));
-            let Some(summary) = summary else { continue };
-            let failed = matches!(&summary.reason, Some(Reason::Failed { error }) if error.retryable);
-            let wait = RETRY_MS << (tried - 1).min(10);
-            if failed && summary.updated_at.is_some_and(|ended| ended.0 + wait <= at.0) {
-                let base = last.id.split('.').next().unwrap_or_default();
-                due.push((format!("{base}.{}", tried + 1), run.to_owned(), last.at, last.values.clone()));
+        let of_task = self.known.iter().filter(|firing| firing.task == id);
+        let due = again::due(of_task, task.retries, at, |session| {
+            let summary = self.link.read(|device, now| device.summary(now, session))?;
+            match summary.reason {
+                Some(Reason::Failed { error }) if !needs_person(&error) => summary.updated_at,
+                _ => None,
             }
-        }
-        for (id_of, run, at, values) in due {
+        });
+        for Again { id: id_of, run, at, values } in due {
             self.fire(workspace, Due { task_id: id, task, id: id_of, at, run, values: &values }, None).await;
         }
     }
@@ -352,51 +342,11 @@ impl Obstacle {
     }
 }
 
-/// What a schedule has made due.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct DueNow {
-    /// These are fired; whether each was missed.
-    fire: Vec<(Timestamp, bool)>,
-    /// Up to here there is nothing more to do.
-    dealt_with: Option<Timestamp>,
-}
-
-/// What a schedule has made due after `since`, up to `at`, by the task's policy for what fell due before `up_since`.
-fn due_now(
-    cron: &str,
-    task: &Task,
-    since: Timestamp,
-    up_since: Timestamp,
-    at: Timestamp,
-) -> Result<DueNow, schedule::ScheduleError> {
-    let due = schedule::latest(cron, task.tz.as_deref(), since, at, MOST_MISSED)?;
-    let dealt_with = due.last().map(|due| due.at);
-    let mut fire: Vec<(Timestamp, bool)> =
-        due.into_iter().map(|due| (due.at, due.at.0 + GRACE_MS < up_since.0)).collect();
-    let latest = fire.iter().rfind(|(_, missed)| *missed).copied();
-    fire.retain(|due| match task.missed {
-        Missed::All => true,
-        Missed::Skip => !due.1,
-        Missed::One => !due.1 || Some(*due) == latest,
-    });
-    Ok(DueNow { fire, dealt_with })
-}
-
 /// What the session begins with.
 fn opening(workspace: &Workspace, due: &Due<'_>) -> Result<NewSession, String> {
     let when = schedule::local(due.at, due.task.tz.as_deref());
     let run = TaskRun { task: due.task_id, run: &due.run, when: &when, values: due.values };
     due.task.session(workspace, run).map_err(|error| error.to_string())
-}
-
-/// When a scheduled firing fell due; `None`: it is another try, or was triggered.
-fn due_time(id: &str) -> Option<u64> {
-    id.parse().ok()
-}
-
-/// Which try a firing is, from 1.
-fn tries_of(id: &str) -> u32 {
-    id.split_once('.').and_then(|(_, number)| number.parse().ok()).unwrap_or(1)
 }
 
 #[cfg(test)]
@@ -420,69 +370,5 @@ mod tests {
         };
         assert_eq!(opening_of(None), "Hello, 2026-11-25 12:00");
         assert_eq!(opening_of(Some("Pacific/Auckland")), "Hello, 2026-11-26 01:00");
-    }
-
-    #[test]
-    fn what_was_missed_falls_out_is_made_up_for_once_or_always() {
-        let hour = 3_600_000;
-        let (since, now) = (Timestamp(1_795_608_000_000), Timestamp(1_795_608_000_000 + 5 * hour + 10_000));
-        let times = |missed: Missed, up_since: u64| {
-            let task = Task { missed, ..Task::default() };
-            let due = due_now("0 * * * *", &task, since, Timestamp(up_since), now).unwrap();
-            assert_eq!(due.dealt_with, Some(Timestamp(since.0 + 5 * hour)));
-            due.fire.iter().map(|(due, _)| (due.0 - since.0) / hour).collect::<Vec<_>>()
-        };
-        // Away until a moment before the fifth hour's end.
-        let came_back = now.0 - 1_000;
-        assert_eq!(times(Missed::Skip, came_back), [5], "within the minute it isn't missed");
-        assert_eq!(times(Missed::One, came_back), [4, 5]);
-        assert_eq!(times(Missed::All, came_back), [1, 2, 3, 4, 5]);
-        assert_eq!(
-            times(Missed::Skip, since.0),
-            [1, 2, 3, 4, 5],
-            "what fell due while it was there is late, not missed"
-        );
-    }
-
-    #[test]
-    fn a_year_away_is_made_up_for_within_bounds() {
-        let now = Timestamp(1_795_608_000_000);
-        let since = Timestamp(now.0 - 365 * 86_400_000);
-        let due = |missed: Missed, cron: &str| {
-            due_now(cron, &Task { missed, ..Task::default() }, since, now, now).unwrap().fire
-        };
-        let all = due(Missed::All, "* * * * *");
-        assert_eq!((all.len(), all.last().unwrap().0), (MOST_MISSED, now));
-        let one = due(Missed::One, "0 * * * *");
-        assert_eq!(one, [(Timestamp(now.0 - 3_600_000), true), (now, false)]);
-        assert_eq!(due(Missed::Skip, "30 9 * * *"), []);
-    }
-
-    #[test]
-    fn a_clock_change_neither_doubles_nor_loses_a_firing() {
-        // Berlin goes from 02:00 to 03:00 on 2027-03-28, and from 03:00 to 02:00 on 2027-10-31.
-        let day = 86_400_000;
-        for midnight in [1_806_102_000_000_u64, 1_824_847_200_000] {
-            let task = Task { tz: Some("Europe/Berlin".into()), missed: Missed::All, ..Task::default() };
-            let mut fired = Vec::new();
-            let mut since = Timestamp(midnight - day);
-            // Looked at every half an hour for three days.
-            for step in 0..3 * 48 {
-                let at = Timestamp(midnight - day + step * 1_800_000);
-                let due = due_now("30 2 * * *", &task, since, since, at).unwrap();
-                fired.extend(due.fire);
-                since = due.dealt_with.unwrap_or(since);
-            }
-            assert_eq!(fired.len(), 3, "{fired:?}");
-        }
-    }
-
-    #[test]
-    fn ids_say_which_try_it_is() {
-        assert_eq!(
-            (due_time("1795608000000"), due_time("1795608000000.2"), due_time("kabc")),
-            (Some(1_795_608_000_000), None, None)
-        );
-        assert_eq!((tries_of("5"), tries_of("5.2"), tries_of("kabc")), (1, 2, 1));
     }
 }
