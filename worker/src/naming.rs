@@ -19,7 +19,8 @@ use crate::link::Link;
 use crate::page::now;
 use crate::providers::Kind;
 use crate::providers::demo::prompt_tokens;
-use crate::providers::event::Event;
+use crate::providers::event::{Event, Stop};
+use crate::providers::failure::Class;
 use crate::providers::prompt::{Entry, Preamble, Prompt};
 use crate::providers::transport::Transport;
 use crate::signals::{Signals, Why};
@@ -29,8 +30,9 @@ use crate::turn::settle;
 
 /// After so many tries the title comes from the text.
 const TRIES: usize = 3;
-/// The most tokens that a title may take; a model that reasons needs room for that too.
-const MAX_TOKENS: u64 = 1024;
+/// The most tokens that a title may take: a few words, but models that can't but reason need room for that too. Whoever
+/// writes on instead is cut off long before.
+const MAX_TOKENS: u64 = 4_096;
 /// What it is called where the text has no word.
 const WORDLESS: &str = "Untitled conversation";
 
@@ -55,19 +57,20 @@ pub struct Naming<'a> {
 impl Naming<'_> {
     /// Carries the run through, and gives the lease back.
     pub async fn carry_through(mut self, conversation: &Conversation) {
-        let of = |role| conversation.messages.iter().find(|message| message.role == role).map(words);
-        let person = of(Role::User).unwrap_or_default();
-        let answer = of(Role::Assistant).unwrap_or_default();
+        let talk = || conversation.messages.iter().filter(|message| !message.unverified);
+        let said: Vec<String> = talk().map(words).filter(|words| !words.trim().is_empty()).collect();
+        let from_text =
+            || talk().filter(|message| message.role == Role::User).find_map(|one| title::from_text(&words(one)));
         let mut spending = Spending::new(self.model.rates);
         let tries = self.link.read(|device, _| device.session(self.session).map(|s| naming_tries(s, &self.run.turn)));
         let limited = Limits::of(self.link, self.session, &self.run).reached(&spending.cost()).is_some();
         let asks = self.model.endpoint.kind != Kind::Demo && !limited && tries.is_ok_and(|tries| tries <= TRIES);
         let found = match asks {
-            true => self.ask(&person, &answer, &mut spending).await,
+            true => self.ask(&said, &mut spending).await,
             false => Ok(None),
         };
         let title = match found {
-            Ok(found) => Ok(found.or_else(|| title::from_text(&person)).unwrap_or_else(|| WORDLESS.to_owned())),
+            Ok(found) => Ok(found.or_else(from_text).unwrap_or_else(|| WORDLESS.to_owned())),
             Err(Why::Lost) => return,
             Err(why) => Err(why),
         };
@@ -78,24 +81,41 @@ impl Naming<'_> {
     }
 
     /// The model's title; `Ok(None)` if it gave none, `Err` if the run must end.
-    async fn ask(&mut self, person: &str, answer: &str, spending: &mut Spending) -> Result<Option<String>, Why> {
-        let preamble =
-            Preamble { system: title::INSTRUCTIONS.into(), max_tokens: Some(MAX_TOKENS), ..Preamble::default() };
-        let entries = vec![Entry::User { text: title::question(person, answer), images: Vec::new() }];
-        let prompt = Prompt { model: self.model.name.clone(), preamble, entries, resume: None };
+    async fn ask(&mut self, said: &[String], spending: &mut Spending) -> Result<Option<String>, Why> {
+        let preamble = Preamble {
+            system: title::INSTRUCTIONS.into(),
+            max_tokens: Some(self.model.max_tokens.unwrap_or(MAX_TOKENS).min(MAX_TOKENS)),
+            thinking: Some(0),
+            ..Preamble::default()
+        };
+        let entries = vec![Entry::User { text: title::question(said), images: Vec::new() }];
+        let mut prompt = Prompt { model: self.model.name.clone(), preamble, entries, resume: None };
         let mut endpoint = self.model.endpoint.clone();
         endpoint.key = self.model.key_variable.as_ref().and_then(|variable| std::env::var(variable).ok());
-        let mut request = Request { prompt: prompt_tokens(&prompt), ..Request::default() };
         let transport = self.transport.clone();
-        let asking = transport.ask(&endpoint, &prompt);
-        let answering = tokio::select! {
-            why = self.signals.end() => return Err(why),
-            answering = asking => answering,
+        let mut answering = loop {
+            let asking = transport.ask(&endpoint, &prompt);
+            let answered = tokio::select! {
+                why = self.signals.end() => return Err(why),
+                answered = asking => answered,
+            };
+            match answered {
+                Ok(answering) => break answering,
+                // Some models can't but think, and refuse to be told not to.
+                Err(failure) if failure.class == Class::BadRequest && prompt.preamble.thinking.is_some() => {
+                    prompt.preamble.thinking = None;
+                }
+                Err(failure) => {
+                    tracing::info!(session = %self.session, class = failure.class.code(), "no title from the model");
+                    return Ok(None);
+                }
+            }
         };
-        let Ok(mut answering) = answering else { return Ok(None) };
-        let mut said = String::new();
+        let mut request = Request { prompt: prompt_tokens(&prompt), ..Request::default() };
+        let mut title = String::new();
+        let mut stopped = None;
         let mut failed = false;
-        loop {
+        while stopped.is_none() && !failed {
             let events = tokio::select! {
                 why = self.signals.end() => {
                     spending.add(&request);
@@ -103,25 +123,29 @@ impl Naming<'_> {
                 }
                 events = answering.next() => events,
             };
-            for event in events.into_iter().flatten().collect::<Vec<_>>() {
+            let Some(events) = events else { break };
+            for event in events {
                 match event {
-                    Event::Started => said.clear(),
+                    Event::Started => title.clear(),
                     Event::Text(text) => {
                         request.written += text.chars().count() as u64;
-                        said.push_str(&text);
+                        title.push_str(&text);
                     }
+                    Event::Thinking(text) => request.reasoned += text.chars().count() as u64,
                     Event::Usage(report) => request.report = Some(report),
-                    Event::Stopped { .. } => request.complete = true,
+                    Event::Stopped { class, .. } => stopped = Some(class),
                     Event::Failed(_) => failed = true,
                     _ => {}
                 }
             }
-            if request.complete || failed {
+            if title::is_too_long(&title) {
                 break;
             }
         }
+        request.complete = stopped.is_some();
         spending.add(&request);
-        Ok(title::accept(&said).filter(|_| !failed))
+        let whole = stopped.is_some_and(|class| matches!(class, Stop::End | Stop::Other)) && !failed;
+        Ok(title::accept(&title).filter(|_| whole))
     }
 
     fn write(&self, title: Result<String, Why>, spending: &Spending) -> Result<(), DeviceError> {

@@ -129,7 +129,7 @@ impl Transport {
         self.post(endpoint, &path, body).await
     }
 
-    /// Some compatible servers refuse to be asked for usage, some models the token limit by its older name.
+    /// Some compatible servers refuse to be asked for usage, some models the token limit by its older name, or an effort.
     async fn ask_compatible(&self, endpoint: &Endpoint, prompt: &Prompt) -> Result<Answering, Failure> {
         let mut dialect = openai::Dialect::default();
         loop {
@@ -142,6 +142,8 @@ impl Transport {
                 dialect.usage = false;
             } else if !dialect.completion_tokens && refused("max_completion_tokens") {
                 dialect.completion_tokens = true;
+            } else if dialect.effort && prompt.preamble.thinking.is_some() && refused("reasoning_effort") {
+                dialect.effort = false;
             } else {
                 return answered;
             }

@@ -10,7 +10,7 @@ use crate::providers::prompt::{Entry, Image, Piece, Prompt, Resume, effort, in_t
 /// A provider of this kind has no prefill: a cut answer is always taken up by quoting it.
 pub fn request(prompt: &Prompt, dialect: Dialect) -> Vec<u8> {
     let limit = if dialect.completion_tokens { "max_completion_tokens" } else { "max_tokens" };
-    let effort = prompt.preamble.thinking.filter(|tokens| *tokens > 0).map(|tokens| quoted(effort(tokens)));
+    let effort = prompt.preamble.thinking.filter(|_| dialect.effort).map(|tokens| quoted(effort(tokens)));
     let mut body = Object::default()
         .text("model", &prompt.model)
         .raw("stream", "true")
@@ -56,11 +56,13 @@ pub struct Dialect {
     pub usage: bool,
     /// The token limit under its newer name, which OpenAI's reasoning models insist on.
     pub completion_tokens: bool,
+    /// How much to reason, where the agent says it; models that don't reason refuse it.
+    pub effort: bool,
 }
 
 impl Default for Dialect {
     fn default() -> Self {
-        Self { usage: true, completion_tokens: false }
+        Self { usage: true, completion_tokens: false, effort: true }
     }
 }
 
