@@ -73,8 +73,20 @@ pub fn accept(answer: &str) -> Option<String> {
 
 /// How answers begin, and titles don't.
 const OPENINGS: [&str; 14] = [
-    "sure", "certainly", "of course", "here is", "here's", "here are", "i ", "i'm ", "i’m ", "i'd ", "i can", "sorry",
-    "as an ai", "yes, ",
+    "sure",
+    "certainly",
+    "of course",
+    "here is",
+    "here's",
+    "here are",
+    "i ",
+    "i'm ",
+    "i’m ",
+    "i'd ",
+    "i can",
+    "sorry",
+    "as an ai",
+    "yes, ",
 ];
 
 /// Without quotation marks and Markdown around it.

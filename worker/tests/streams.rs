@@ -3,29 +3,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-use skein_worker::providers::event::{Event, Report, Stop};
+#[path = "support/events.rs"]
+mod events;
+
+use events::{calls, failure, opaque, read, read_in, report, stop, text, thinking};
+use skein_worker::providers::event::{Event, Stop};
 use skein_worker::providers::failure::Class;
 use skein_worker::providers::prompt::{CallResult, Entry, Piece, Preamble, Prompt, Resume, ToolDefinition};
-use skein_worker::providers::{Answer, Kind, anthropic, openai};
-
-fn read_in(kind: Kind, bytes: &[u8], size: usize) -> Vec<Event> {
-    let mut answer = Answer::new(kind);
-    let mut events = Vec::new();
-    for piece in bytes.chunks(size) {
-        answer.feed(piece, &mut events);
-    }
-    answer.finish(&mut events);
-    events
-}
-
-/// Events of a stream, which must not depend on how it is cut.
-fn read(kind: Kind, text: &str) -> Vec<Event> {
-    let whole = read_in(kind, text.as_bytes(), usize::MAX);
-    for size in [1, 2, 3, 7, 64] {
-        assert_eq!(read_in(kind, text.as_bytes(), size), whole, "in pieces of {size}");
-    }
-    whole
-}
+use skein_worker::providers::{Kind, anthropic, openai};
 
 /// A stream of chat completion chunks.
 fn chat(chunks: &[&str]) -> Vec<Event> {
@@ -45,59 +30,6 @@ fn delta(delta: &str) -> String {
 
 fn finish(word: &str) -> String {
     format!("{{\"choices\":[{{\"index\":0,\"delta\":{{}},\"finish_reason\":\"{word}\"}}]}}")
-}
-
-fn text(events: &[Event]) -> String {
-    events.iter().filter_map(|event| if let Event::Text(text) = event { Some(text.as_str()) } else { None }).collect()
-}
-
-fn thinking(events: &[Event]) -> String {
-    let words = |event: &Event| if let Event::Thinking(text) = event { Some(text.clone()) } else { None };
-    events.iter().filter_map(words).collect()
-}
-
-/// (name, whole input) of each call.
-fn calls(events: &[Event]) -> Vec<(String, Option<String>)> {
-    let mut calls = Vec::new();
-    for event in events {
-        match event {
-            Event::CallStarted { index, name, .. } => {
-                assert_eq!(*index, calls.len());
-                calls.push((name.clone(), None));
-            }
-            Event::CallDone { index, input } => calls[*index].1 = Some(input.clone()),
-            _ => {}
-        }
-    }
-    calls
-}
-
-fn stop(events: &[Event]) -> Option<(Stop, Option<String>)> {
-    events.iter().rev().find_map(|event| match event {
-        Event::Stopped { class, word, .. } => Some((*class, word.clone())),
-        _ => None,
-    })
-}
-
-fn failure(events: &[Event]) -> Option<(Class, String)> {
-    events.iter().find_map(|event| match event {
-        Event::Failed(failure) => Some((failure.class, failure.message.clone())),
-        _ => None,
-    })
-}
-
-fn report(events: &[Event]) -> Report {
-    let reports =
-        events.iter().rev().find_map(|event| if let Event::Usage(report) = event { Some(*report) } else { None });
-    reports.unwrap()
-}
-
-fn opaque(events: &[Event]) -> Vec<String> {
-    let data = |event: &Event| match event {
-        Event::Opaque { data, .. } | Event::Other { data, .. } => Some(data.clone()),
-        _ => None,
-    };
-    events.iter().filter_map(data).collect()
 }
 
 // --- How a stream ends --------------------------------------------------------------------------------------------
@@ -628,14 +560,22 @@ fn random_bytes_never_panic() {
         .into_iter()
         .chain(said(0, "hello"))
         .chain(called(1, &["{}"]))
-        .chain([delta(r#"{"content":"a","tool_calls":[{"index":0,"id":"a","function":{"name":"f"}}]}"#)])
+        .chain([
+            delta(r#"{"content":"a","tool_calls":[{"index":0,"id":"a","function":{"name":"f"}}]}"#),
+            r#"{"type":"response.output_item.added","output_index":0,"item":{"type":"function_call","name":"f"}}"#
+                .into(),
+            r#"{"type":"response.function_call_arguments.delta","output_index":0,"delta":"{}"}"#.into(),
+            r#"{"candidates":[{"content":{"parts":[{"functionCall":{"name":"f","args":{}}},{"text":"a"}]}}]}"#.into(),
+            r#"{"message":{"content":"a","thinking":"b","tool_calls":[{"function":{"name":"f"}}]},"done":false}"#
+                .into(),
+        ])
         .flat_map(|event| format!("data: {event}\n\n").into_bytes())
         .collect();
     for _ in 0..3000 {
         let at = random() % stream.len();
         let before = stream[at];
         stream[at] = b"{}[]\":,\n\r0\xff null"[random() % 16];
-        for kind in [Kind::OpenAi, Kind::Anthropic] {
+        for kind in [Kind::OpenAi, Kind::Anthropic, Kind::Responses, Kind::Gemini, Kind::Ollama] {
             read_in(kind, &stream, 1 + random() % 50);
         }
         if random() % 3 > 0 {

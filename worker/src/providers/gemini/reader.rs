@@ -13,6 +13,8 @@ pub struct Reader {
     started: bool,
     open: Option<Open>,
     calls: usize,
+    /// The last call: whole, unless the answer was cut just there.
+    last_call: Option<(usize, String)>,
     usage: Option<Report>,
     stop: Option<String>,
     explanation: Option<String>,
@@ -55,6 +57,9 @@ impl Reader {
             return;
         }
         self.close(out);
+        if self.stop.as_deref().is_some_and(|word| class_of(word).completes_calls()) {
+            self.end_call(out);
+        }
         out.extend(self.usage.take().map(Event::Usage));
         match self.end() {
             Some(stopped) => out.push(stopped),
@@ -103,6 +108,7 @@ impl Reader {
     }
 
     fn part(&mut self, part: &Map<String, Value>, out: &mut Vec<Event>) {
+        self.end_call(out);
         let signature = part.get("thoughtSignature").or(part.get("thought_signature")).and_then(Value::as_str);
         if let Some(call) = part.get("functionCall").and_then(Value::as_object) {
             return self.call(call, signature, out);
@@ -161,7 +167,12 @@ impl Reader {
             let data = Map::from_iter([("thoughtSignature".to_owned(), Value::from(signature))]);
             out.push(Event::Opaque { call: Some(index), data: Value::Object(data).to_string() });
         }
-        out.push(Event::CallDone { index, input });
+        self.last_call = Some((index, input));
+    }
+
+    /// What follows a call says that it was whole.
+    fn end_call(&mut self, out: &mut Vec<Event>) {
+        out.extend(self.last_call.take().map(|(index, input)| Event::CallDone { index, input }));
     }
 
     fn close(&mut self, out: &mut Vec<Event>) {

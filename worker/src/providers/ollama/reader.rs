@@ -14,6 +14,8 @@ pub struct Reader {
     started: bool,
     open: Option<Open>,
     calls: usize,
+    /// The last call: whole, unless the answer was cut just there.
+    last_call: Option<(usize, String)>,
     stop: Option<String>,
     finished: bool,
 }
@@ -77,6 +79,9 @@ impl Reader {
                     "stop" => Stop::End,
                     _ => Stop::Other,
                 };
+                if class.completes_calls() {
+                    self.end_call(out);
+                }
                 out.push(Event::Stopped { class, word: Some(word), explanation: None });
             }
             None => out.push(Event::Failed(Failure::new(Class::Cut, "the stream ended before the model was done"))),
@@ -85,6 +90,7 @@ impl Reader {
 
     /// Calls come whole.
     fn call(&mut self, call: &Value, out: &mut Vec<Event>) {
+        self.end_call(out);
         self.close(out);
         let function = call.get("function");
         let index = self.calls;
@@ -102,13 +108,24 @@ impl Reader {
             Some(arguments) => arguments.to_string(),
         };
         out.push(Event::CallInput { index, fragment: input.clone() });
-        out.push(Event::CallDone { index, input });
+        self.last_call = Some((index, input));
+    }
+
+    /// What follows a call says that it was whole.
+    fn end_call(&mut self, out: &mut Vec<Event>) {
+        if let Some((index, input)) = self.last_call.take() {
+            // Some models write arguments that are no JSON.
+            if serde_json::from_str::<serde::de::IgnoredAny>(&input).is_ok() {
+                out.push(Event::CallDone { index, input });
+            }
+        }
     }
 
     fn say(&mut self, what: Open, words: &str, out: &mut Vec<Event>) {
         if words.is_empty() {
             return;
         }
+        self.end_call(out);
         if self.open != Some(what) {
             self.close(out);
             self.open = Some(what);

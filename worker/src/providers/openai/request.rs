@@ -11,12 +11,14 @@ use crate::providers::prompt::{Entry, Image, Piece, Prompt, Resume, effort, in_t
 pub fn request(prompt: &Prompt, dialect: Dialect) -> Vec<u8> {
     let limit = if dialect.completion_tokens { "max_completion_tokens" } else { "max_tokens" };
     let effort = prompt.preamble.thinking.filter(|_| dialect.effort).map(|tokens| quoted(effort(tokens)));
+    // Models that reason have no temperature to set.
+    let temperature = prompt.preamble.temperature.filter(|_| prompt.preamble.thinking.is_none_or(|tokens| tokens == 0));
     let mut body = Object::default()
         .text("model", &prompt.model)
         .raw("stream", "true")
         .raw_if("stream_options", dialect.usage.then(|| r#"{"include_usage":true}"#.to_owned()))
         .raw_if(limit, prompt.preamble.max_tokens.map(|limit| limit.to_string()))
-        .raw_if("temperature", prompt.preamble.temperature.map(|degree| degree.to_string()))
+        .raw_if("temperature", temperature.map(|degree| degree.to_string()))
         .raw_if("reasoning_effort", effort);
     if !prompt.preamble.tools.is_empty() {
         let tools: Vec<String> = prompt

@@ -7,13 +7,15 @@ use crate::providers::prompt::{Entry, Piece, Prompt, effort};
 /// `reasons`: whether encrypted reasoning is asked for, which models that don't reason refuse.
 pub fn request(prompt: &Prompt, reasons: bool) -> Vec<u8> {
     let preamble = &prompt.preamble;
+    // Models that reason have no temperature to set.
+    let temperature = preamble.temperature.filter(|_| preamble.thinking.is_none_or(|tokens| tokens == 0));
     let mut body = Object::default().text("model", &prompt.model).raw("stream", "true").raw("store", "false");
     if reasons {
         body = body.raw("include", r#"["reasoning.encrypted_content"]"#);
     }
     body = body
         .raw_if("max_output_tokens", preamble.max_tokens.map(|limit| limit.to_string()))
-        .raw_if("temperature", preamble.temperature.map(|degree| degree.to_string()));
+        .raw_if("temperature", temperature.map(|degree| degree.to_string()));
     if let Some(tokens) = preamble.thinking.filter(|_| reasons) {
         let reasoning = Object::default().text("effort", effort(tokens));
         let reasoning = if tokens > 0 { reasoning.text("summary", "auto") } else { reasoning };
