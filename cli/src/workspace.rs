@@ -8,15 +8,20 @@ use clap::{Args, Subcommand};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use skein_engine::workspace::WorkspaceCommand;
 
+use crate::args::Place;
 use crate::ask::{Asked, Relay, causes, made};
 use crate::failure::Failure;
-use crate::print::{self, out, plain, remark, table};
+use crate::place::Opened;
+use crate::print::{self, cost, line, out, plain, remark, table};
+use crate::replica::on_replica;
+use crate::value::{Maybe, Usd};
 
 #[derive(Debug, Args)]
 pub(crate) struct WorkspaceArgs {
     #[command(flatten)]
-    relay: Relay,
+    place: Place,
     #[command(subcommand)]
     workspace: Workspace,
 }
@@ -36,6 +41,12 @@ enum Workspace {
         /// Print {"id", "name", "document", "token"}.
         #[arg(long)]
         json: bool,
+    },
+    /// Set what all sessions of your workspace may cost together in a day; without an argument, print it.
+    Limit {
+        /// Dollars, such as 20, or none.
+        #[arg(value_name = "USD|none")]
+        limit: Option<Maybe<Usd>>,
     },
     /// Write your whole workspace to a file: sessions, files, members without their tokens. Owners only.
     Export {
@@ -66,8 +77,12 @@ struct Row {
 
 /// Runs one command to its end.
 pub(crate) async fn run(arguments: WorkspaceArgs) -> Result<(), Failure> {
-    let relay = arguments.relay.ask()?;
+    if let Workspace::Limit { limit } = arguments.workspace {
+        return on_replica(&arguments.place, async |opened| day_limit(opened, limit).await).await;
+    }
+    let relay = Relay::of(&arguments.place).ask()?;
     match arguments.workspace {
+        Workspace::Limit { .. } => Ok(()),
         Workspace::List { json } => {
             let rows: Vec<Row> = relay.get("/workspaces").await?;
             if json { print::json(&rows) } else { out(&listed(&rows)) }
@@ -77,6 +92,19 @@ pub(crate) async fn run(arguments: WorkspaceArgs) -> Result<(), Failure> {
         }
         Workspace::Export { file } => export(&relay, &file).await,
         Workspace::Import { file, json } => import(&relay, &file, json).await,
+    }
+}
+
+async fn day_limit(opened: &Opened, limit: Option<Maybe<Usd>>) -> Result<(), Failure> {
+    match limit {
+        Some(limit) => {
+            let limit = limit.0.map(|limit| limit.0);
+            opened.change(WorkspaceCommand::SetDayLimit { limit }).await.map(drop)
+        }
+        None => match opened.workspace().await.day_limit {
+            Some(limit) => line(&cost(Some(limit), false)),
+            None => line("none"),
+        },
     }
 }
 

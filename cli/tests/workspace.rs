@@ -15,6 +15,19 @@ fn done(run: impl Fn(&[&str]) -> Run, commands: &[&[&str]]) {
 }
 
 #[test]
+fn what_a_day_may_cost_is_set_shown_and_lifted() {
+    let home = Home::new();
+    let served = home.serve();
+    assert_eq!(served.run(&["workspace", "limit"]).stdout, "none\n");
+    done(|arguments| served.run(arguments), &[&["workspace", "limit", "20.50"]]);
+    assert_eq!(served.run_elsewhere(&["workspace", "limit"]).stdout, "$20.500000\n");
+    let wrong = served.run(&["workspace", "limit", "a lot"]);
+    assert!(wrong.code == 2 && wrong.stderr.contains("dollars, such as 2.50"), "{wrong:?}");
+    done(|arguments| served.run(arguments), &[&["workspace", "limit", "none"]]);
+    assert_eq!(served.run(&["workspace", "limit"]).stdout, "none\n");
+}
+
+#[test]
 fn agents_are_added_changed_and_removed_and_another_device_sees_it() {
     let home = Home::new();
     let served = home.serve();

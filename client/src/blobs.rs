@@ -1,5 +1,5 @@
-//! Blobs over HTTP: `HEAD`, `PUT` and `GET /blobs/{sha256}` of the relay, and the task that empties the outbox while there
-//! is a link.
+//! The relay over HTTP: `HEAD`, `PUT` and `GET /blobs/{sha256}`, the task that empties the outbox while there is a link,
+//! and what is only asked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,10 +45,25 @@ impl Remote {
 
     fn request(&self, method: Method, id: BlobId, bytes: u64) -> reqwest::RequestBuilder {
         let request = self.http.request(method, format!("{}/blobs/{id}", self.base));
-        let request = request.timeout(ANSWER + Duration::from_secs(bytes / SLOWEST));
+        self.signed(request.timeout(ANSWER + Duration::from_secs(bytes / SLOWEST)))
+    }
+
+    fn signed(&self, request: reqwest::RequestBuilder) -> reqwest::RequestBuilder {
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
+        }
+    }
+
+    /// What the relay says at a path.
+    async fn say(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Bytes, Problem> {
+        let address = reqwest::Url::parse_with_params(&format!("{}{path}", self.base), parameters);
+        let address = address.map_err(|error| Problem::lasting(format!("\"{path}\" is no address: {error}")))?;
+        let request = self.signed(self.http.get(address).timeout(ANSWER));
+        let answer = request.send().await.map_err(|error| unreachable(&error))?;
+        match answer.status() {
+            status if status.is_success() => answer.bytes().await.map_err(|error| unreachable(&error)),
+            status => Err(refused(status, "to answer", &answer.text().await.unwrap_or_default())),
         }
     }
 
@@ -62,7 +77,7 @@ impl Remote {
         let answer = request.send().await.map_err(|error| unreachable(&error))?;
         match answer.status() {
             status if status.is_success() => Ok(()),
-            status => Err(refused(status, &answer.text().await.unwrap_or_default())),
+            status => Err(refused(status, "the blob", &answer.text().await.unwrap_or_default())),
         }
     }
 
@@ -78,7 +93,7 @@ impl Remote {
                 }
                 Ok(Some(bytes))
             }
-            status => Err(refused(status, &answer.text().await.unwrap_or_default())),
+            status => Err(refused(status, "the blob", &answer.text().await.unwrap_or_default())),
         }
     }
 }
@@ -87,11 +102,11 @@ fn unreachable(error: &reqwest::Error) -> Problem {
     Problem::passing(format!("the relay can't be reached: {error}"))
 }
 
-fn refused(status: StatusCode, body: &str) -> Problem {
+fn refused(status: StatusCode, what: &str, body: &str) -> Problem {
     let said = serde_json::from_str::<serde_json::Value>(body).ok();
     let said = said.as_ref().and_then(|said| said["error"]["message"].as_str()).unwrap_or("it gave no reason");
     let passing = status.is_server_error() || matches!(status.as_u16(), 408 | 429);
-    let sentence = format!("the relay refused the blob ({}): {said}", status.as_u16());
+    let sentence = format!("the relay refused {what} ({}): {said}", status.as_u16());
     if passing { Problem::passing(sentence) } else { Problem::lasting(sentence) }
 }
 
@@ -135,6 +150,12 @@ impl Client {
             }
         }
         Ok(fetched)
+    }
+
+    /// What the relay says over HTTP at a path, such as `/query/cost`: the body of its answer. `docs/http.md` describes
+    /// each.
+    pub async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Result<Bytes, ClientError> {
+        self.remote()?.say(path, parameters).await.map_err(ClientError::Relay)
     }
 
     fn remote(&self) -> Result<Arc<Remote>, ClientError> {

@@ -15,6 +15,7 @@ use skein_engine::workspace::{Agent, Workspace};
 use tokio::sync::watch;
 
 use crate::config::{Model, Settings};
+use crate::day::Days;
 use crate::files::Files;
 use crate::lease::Lease;
 use crate::link::{Link, Seen};
@@ -47,6 +48,8 @@ pub struct Context {
     pub settings: Arc<Settings>,
     /// Tools and integrations.
     pub registry: Arc<Registry>,
+    /// What days cost.
+    pub days: Arc<Days>,
     /// Becomes true when the worker is to stop.
     pub stopping: watch::Receiver<bool>,
 }
@@ -242,9 +245,12 @@ impl Beginning {
                     context.stopping.clone(),
                 );
                 signals.end_at(deadline(link, session));
+                let day = context.days.of(run.started_at.unwrap_or_else(|| now(link)));
                 if work.kind == WorkKind::Name {
                     let transport = context.transport.clone();
-                    Naming { link, transport, session, run, model, lease, signals }.carry_through(&conversation).await;
+                    Naming { link, transport, session, run, model, lease, signals, day }
+                        .carry_through(&conversation)
+                        .await;
                 } else {
                     let author = run.agent.clone().unwrap_or_default();
                     let page = Page::new(link, session, run.clone(), author, model.endpoint.kind.as_str());
@@ -263,6 +269,7 @@ impl Beginning {
                         signals,
                         page,
                         spending,
+                        day,
                         files: Files::new(),
                         context: None,
                         warned: false,

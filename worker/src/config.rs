@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use jiff::tz::TimeZone;
 use serde::Deserialize;
 use skein_engine::ids::Timestamp;
 use skein_engine::price::Rates;
@@ -46,6 +47,8 @@ pub struct Worker {
     pub step_limit: u32,
     /// Where each session has a folder for its tools; `None`: `$XDG_STATE_HOME/skein/work`.
     pub folder: Option<PathBuf>,
+    /// Whose midnight begins a day of the workspace's limit, as in `Europe/Berlin`; `None`: the system's.
+    pub time_zone: Option<String>,
 }
 
 impl Default for Worker {
@@ -55,6 +58,7 @@ impl Default for Worker {
             demo_speed: demo::SPEED,
             step_limit: 20,
             folder: None,
+            time_zone: None,
         }
     }
 }
@@ -67,6 +71,12 @@ impl Worker {
         let own = || state().map_or_else(|| PathBuf::from("work"), |state| state.join("skein/work"));
         let folder = self.folder.clone().unwrap_or_else(own);
         std::path::absolute(&folder).unwrap_or(folder)
+    }
+
+    /// The name of its time zone. A system whose zone has no name is taken to be at UTC.
+    pub fn zone(&self) -> String {
+        let system = || TimeZone::system().iana_name().map(str::to_owned);
+        self.time_zone.clone().or_else(system).unwrap_or_else(|| "UTC".to_owned())
     }
 }
 
@@ -187,6 +197,10 @@ impl Settings {
         }
         if self.worker.step_limit == 0 {
             return Err(wrong("worker.step_limit", "at least one step"));
+        }
+        if let Some(zone) = self.worker.time_zone.as_ref().filter(|zone| TimeZone::get(zone).is_err()) {
+            let why = format!("there is no time zone \"{zone}\": give a name such as Europe/Berlin");
+            return Err(wrong("worker.time_zone", why));
         }
         for (index, price) in self.price.iter().enumerate() {
             price.rates.check().map_err(|why| wrong(format!("price[{index}]"), why))?;
@@ -353,6 +367,7 @@ mod tests {
             ("[worker]\nmodel = \"nobody/x\"", "worker.model"),
             ("[worker]\nmodel = \"x\"", "worker.model"),
             ("[worker]\ndemo_speed = 0.0", "worker.demo_speed"),
+            ("[worker]\ntime_zone = \"Europe/Brelin\"", "worker.time_zone"),
             ("[[provider]]\nname = \"a\"\nkind = \"openai\"\nbase_url = \"ftp://x\"", "base_url"),
             ("[tools]\nenabled = [\"wirte_file\"]\nworkspaces = [\"*\"]", "the nearest is \"write_file\""),
             ("[tools]\nfetch_hosts = [\"https://example.org\"]", "tools.fetch_hosts"),

@@ -9,6 +9,7 @@
 
 pub mod attend;
 pub mod config;
+pub mod day;
 pub mod files;
 pub mod history;
 pub mod large;

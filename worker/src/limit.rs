@@ -2,13 +2,17 @@
 //! person; nothing is sent after it until the limit is raised and someone continues.
 //!
 //! A session's limit counts all its runs, an agent's that agent's runs within the session, a task's all of a session that a
-//! run of it made. Invariant: limits are read where they stand now, so that raising one holds from the next request on.
+//! run of it made, the workspace's all runs of all sessions that began on the same [`Day`]. Invariant: limits are read where
+//! they stand now, so that raising one holds from the next request on.
 
 use skein_engine::ids::{DocumentId, Micros};
 use skein_engine::session::Session;
+use skein_engine::session::conversation::Writers;
 use skein_engine::session::model::{Cost, Origin, Run, RunError};
+use skein_engine::session::spent;
 use skein_engine::workspace::Workspace;
 
+use crate::day::Day;
 use crate::link::Link;
 
 /// One limit, and what counts towards it but the run that asks.
@@ -26,19 +30,55 @@ struct Limit {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Limits(Vec<Limit>);
 
+/// Before a request: the first limit that is reached with what the run has cost so far, or that nobody can tell.
+pub async fn before(link: &Link, session: DocumentId, run: &Run, day: &mut Day, cost: &Cost) -> Option<RunError> {
+    let most = link.read(|device, _| device.workspace().day_limit);
+    if let Some(most) = most
+        && let Err(why) = day.ask(link).await
+    {
+        let message = format!(
+            "What was spent today can't be asked of the relay ({why}), and the workspace has a limit of {} a day: \
+             continue, to try it again.",
+            dollars(most.0)
+        );
+        return Some(RunError { code: "spend_limit".into(), message, retryable: true });
+    }
+    within(link, session, run, day, cost)
+}
+
+/// While it streams: the first limit that is reached with what the run has cost so far.
+pub fn within(link: &Link, session: DocumentId, run: &Run, day: &mut Day, cost: &Cost) -> Option<RunError> {
+    day.note(cost);
+    Limits::of(link, session, run, day).reached(cost)
+}
+
+fn dollars(micros: u64) -> String {
+    format!("${}.{:02}", micros / 1_000_000, micros % 1_000_000 / 10_000)
+}
+
 impl Limits {
     /// Of a run, as its session and workspace say now. Of documents that aren't here nothing is known.
-    pub fn of(link: &Link, session: DocumentId, run: &Run) -> Self {
+    pub fn of(link: &Link, session: DocumentId, run: &Run, day: &Day) -> Self {
         link.read(|device, _| {
             let workspace = device.workspace();
-            device.session(session).map(|found| Self::in_documents(session, found, &workspace, run)).unwrap_or_default()
+            let (_, writers) = device.leases(session);
+            let found = device.session(session);
+            let found = found.map(|found| Self::in_documents(session, found, &writers, &workspace, run));
+            let mut limits = found.unwrap_or_default();
+            if let Some(most) = workspace.day_limit {
+                let raise = "skein workspace limit USD".to_owned();
+                // Before it was asked, nothing is known that could hold anything up.
+                let spent = day.others().unwrap_or_default();
+                limits.0.push(Limit { of: "of the workspace for a day", most, spent, raise });
+            }
+            limits
         })
     }
 
-    fn in_documents(id: DocumentId, session: &Session, workspace: &Workspace, run: &Run) -> Self {
+    fn in_documents(id: DocumentId, session: &Session, writers: &Writers, workspace: &Workspace, run: &Run) -> Self {
         let key = run.key();
         let spent = |counts: &dyn Fn(&Run) -> bool| {
-            let others = session.runs.values().flatten().filter(|other| other.key() != key && !other.inherited);
+            let others = spent::counted(session, writers).filter(|other| other.key() != key);
             let micros = others.filter(|other| counts(other)).filter_map(|other| other.cost.micros);
             micros.fold(0_u64, |sum, micros| sum.saturating_add(micros.0))
         };
@@ -73,7 +113,6 @@ impl Limits {
     pub fn reached(&self, cost: &Cost) -> Option<RunError> {
         let own = cost.micros.unwrap_or_default().0;
         let limit = self.0.iter().find(|limit| limit.spent.saturating_add(own) >= limit.most.0)?;
-        let dollars = |micros: u64| format!("${}.{:02}", micros / 1_000_000, micros % 1_000_000 / 10_000);
         let message = format!(
             "The spend limit {} of {} is reached ({} spent): raise it (`{}`), then continue.",
             limit.of,
@@ -117,7 +156,9 @@ mod tests {
         workspace
             .agents
             .insert("a".into(), Agent { name: "A".into(), spend_limit: Some(Micros(150)), ..Agent::default() });
-        let limits = |session: &Session, workspace: &Workspace| Limits::in_documents(ID, session, workspace, &asking);
+        let limits = |session: &Session, workspace: &Workspace| {
+            Limits::in_documents(ID, session, &Writers::default(), workspace, &asking)
+        };
         assert_eq!(limits(&session, &workspace).reached(&cost(Some(49))), None);
         let reached = limits(&session, &workspace).reached(&cost(Some(50))).unwrap();
         assert!(reached.code == "spend_limit" && reached.message.contains("skein agent set \"A\""), "{reached:?}");

@@ -12,9 +12,10 @@ use skein_engine::session::work::naming_tries;
 use skein_engine::session::write;
 
 use crate::config::Model;
+use crate::day::Day;
 use crate::history::words;
 use crate::lease::Lease;
-use crate::limit::Limits;
+use crate::limit;
 use crate::link::Link;
 use crate::page::now;
 use crate::providers::Kind;
@@ -52,6 +53,8 @@ pub struct Naming<'a> {
     pub lease: Lease,
     /// What can end it.
     pub signals: Signals,
+    /// What its day has cost.
+    pub day: Day,
 }
 
 impl Naming<'_> {
@@ -63,12 +66,15 @@ impl Naming<'_> {
             || talk().filter(|message| message.role == Role::User).find_map(|one| title::from_text(&words(one)));
         let mut spending = Spending::new(self.model.rates);
         let tries = self.link.read(|device, _| device.session(self.session).map(|s| naming_tries(s, &self.run.turn)));
-        let limited = Limits::of(self.link, self.session, &self.run).reached(&spending.cost()).is_some();
-        let asks = self.model.endpoint.kind != Kind::Demo && !limited && tries.is_ok_and(|tries| tries <= TRIES);
+        let asks = self.model.endpoint.kind != Kind::Demo && tries.is_ok_and(|tries| tries <= TRIES) && {
+            let cost = spending.cost();
+            limit::before(self.link, self.session, &self.run, &mut self.day, &cost).await.is_none()
+        };
         let found = match asks {
             true => self.ask(&said, &mut spending).await,
             false => Ok(None),
         };
+        self.day.note(&spending.cost());
         let title = match found {
             Ok(found) => Ok(found.or_else(from_text).unwrap_or_else(|| WORDLESS.to_owned())),
             Err(Why::Lost) => return,

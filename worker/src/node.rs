@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::attend::{Context, attend};
 use crate::config::{ConfigError, Settings};
+use crate::day::Days;
 use crate::link::Link;
 use crate::providers::transport::Transport;
 use crate::tasks;
@@ -75,7 +76,9 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
     let link = Arc::new(Link::new(client));
     let (stop, stopping) = watch::channel(false);
     let registry = Arc::new(Registry::new(&config.settings));
-    let context = Context { link: link.clone(), transport, settings: Arc::new(config.settings), registry, stopping };
+    let days = Arc::new(Days::new(config.settings.worker.zone()));
+    let settings = Arc::new(config.settings);
+    let context = Context { link: link.clone(), transport, settings, registry, days, stopping };
     let firing = tokio::spawn(tasks::run(link.clone(), context.stopping.clone()));
     let mut node = Node {
         context,

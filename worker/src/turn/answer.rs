@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use super::{End, Turn};
 use crate::files;
 use crate::history::{self, Asked};
+use crate::limit::{self, Limits};
 use crate::overlap::Overlap;
 use crate::page::{Drafted, now};
 use crate::providers::Kind;
@@ -69,7 +70,8 @@ impl Turn<'_> {
                 let nothing = Failure::new(Class::BadRequest, "there is no text to answer");
                 return Ok(Said::Failed(nothing));
             }
-            if let Some(error) = self.limits().reached(&self.spending.cost()) {
+            let cost = self.spending.cost();
+            if let Some(error) = limit::before(self.link, self.session, &self.run, &mut self.day, &cost).await {
                 return Ok(Said::End(End::Paused("limit", Some(error))));
             }
             let failure = match self.attempt(&prompt).await? {
@@ -213,7 +215,8 @@ impl Turn<'_> {
             if estimated_at.elapsed() >= ESTIMATE_EVERY {
                 estimated_at = Instant::now();
                 self.estimate(&draft.request);
-                if let Some(error) = self.limits().reached(&self.spending.with(&draft.request).cost()) {
+                let cost = self.spending.with(&draft.request).cost();
+                if let Some(error) = limit::within(self.link, self.session, &self.run, &mut self.day, &cost) {
                     draft.limit = Some(error);
                     return Ok(None);
                 }
@@ -224,10 +227,14 @@ impl Turn<'_> {
     /// A request is over: what it used counts, and what it holds is what going on sends again.
     fn spent(&mut self, request: &Request) -> Result<(), DeviceError> {
         self.spending.add(request);
+        self.day.note(&self.spending.cost());
         let (usage, _) = request.usage();
         let cached_until = cache_life_ms(&usage).map(|ms| Timestamp(now(self.link).0 + ms));
         self.context = Some((usage.total(), cached_until));
-        if self.spending.is_unknown() && !self.warned && !self.limits().is_empty() {
+        if self.spending.is_unknown()
+            && !self.warned
+            && !Limits::of(self.link, self.session, &self.run, &self.day).is_empty()
+        {
             self.warned = true;
             let model = self.run.full_model().unwrap_or_default();
             self.page.event(&format!(

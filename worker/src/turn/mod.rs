@@ -20,9 +20,9 @@ use skein_engine::wire::ephemeral::{ActivityState, Ephemeral};
 
 use self::answer::{Answer, Said};
 use crate::config::Model;
+use crate::day::Day;
 use crate::files::Files;
 use crate::lease::Lease;
-use crate::limit::Limits;
 use crate::link::Link;
 use crate::page::{Page, now};
 use crate::providers::event::Stop;
@@ -64,6 +64,8 @@ pub struct Turn<'a> {
     pub page: Page<'a>,
     /// What it used.
     pub spending: Spending,
+    /// What its day has cost.
+    pub day: Day,
     /// Files of the conversation that have been loaded.
     pub files: Files,
     /// Tokens of the last request and its answer, and until when they are cached.
@@ -189,11 +191,6 @@ impl Turn<'_> {
         });
         let (turn, epoch) = (self.run.turn.clone(), self.run.epoch);
         self.link.broadcast(self.session, &Ephemeral::Usage { turn, epoch, usage, cost_micros });
-    }
-
-    /// The limits that hold now.
-    fn limits(&self) -> Limits {
-        Limits::of(self.link, self.session, &self.run)
     }
 
     /// Writes what was used so far, before something that may take long: if this process dies, it is known.
