@@ -13,6 +13,7 @@ use skein_engine::ids::Timestamp;
 use skein_engine::price::Rates;
 
 use crate::prices::{Price, Published, published};
+use crate::providers::limits::Allowed;
 use crate::providers::transport::Endpoint;
 use crate::providers::{Kind, demo};
 use crate::tools::core;
@@ -100,6 +101,12 @@ pub struct Provider {
     /// Models that the worker offers beside its default, without the provider's name.
     #[serde(default)]
     pub models: Vec<String>,
+    /// Requests under way at once, over all sessions; any number if left out.
+    #[serde(default)]
+    pub max_concurrent: Option<u32>,
+    /// Requests that begin within 60 s, over all sessions; any number if left out.
+    #[serde(default)]
+    pub requests_per_minute: Option<u32>,
 }
 
 /// `[tools]`: core tools that write or execute are off unless listed.
@@ -190,6 +197,13 @@ impl Settings {
             if provider.kind != Kind::Demo && !url.starts_with("http://") && !url.starts_with("https://") {
                 return Err(wrong(key("base_url"), format!("\"{url}\" is no http:// or https:// address")));
             }
+            for (field, limit) in
+                [("max_concurrent", provider.max_concurrent), ("requests_per_minute", provider.requests_per_minute)]
+            {
+                if limit == Some(0) {
+                    return Err(wrong(key(field), "at least 1; leave it out for no limit"));
+                }
+            }
         }
         self.resolve(&self.worker.model).map_err(|why| wrong("worker.model", why))?;
         if !self.worker.demo_speed.is_finite() || self.worker.demo_speed <= 0.0 {
@@ -222,6 +236,7 @@ impl Settings {
                 base_url: one.url(),
                 key: None,
                 demo_speed: self.worker.demo_speed,
+                allowed: Allowed { concurrent: one.max_concurrent, per_minute: one.requests_per_minute },
             },
             None if provider == demo::PROVIDER => Endpoint {
                 name: demo::PROVIDER.into(),
@@ -229,6 +244,7 @@ impl Settings {
                 base_url: String::new(),
                 key: None,
                 demo_speed: self.worker.demo_speed,
+                allowed: Allowed::default(),
             },
             None => return Err(format!("no [[provider]] is named \"{provider}\", which \"{model}\" needs")),
         };

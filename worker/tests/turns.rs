@@ -660,7 +660,7 @@ async fn the_demo_fails_when_asked_to() {
     let session = stage.new_session("fail").await;
     let failed = stage.settled(session, Status::Failed).await;
     let error = failed.turns[0].error.clone().unwrap();
-    assert!(error.retryable && error.message.contains("demo"), "{error:?}");
+    assert!(!error.retryable && error.message.contains("demo"), "{error:?}");
     stage.send(session, "hello then").await;
     assert!(answer(&stage.settled(session, Status::Active).await).contains("demo model"));
 }

@@ -391,7 +391,7 @@ mod tests {
         let Some(Event::Failed(failure)) = events.iter().find(|event| matches!(event, Event::Failed(_))) else {
             panic!("{events:?}")
         };
-        assert!(!failure.class.is_transient() && failure.class.is_retryable());
+        assert!(!failure.class.is_transient() && failure.class.needs_person());
         assert!(failure.message.contains("demo"));
     }
 }

@@ -32,6 +32,8 @@ pub enum Class {
     BadRequest,
     /// The conversation is too long for the model.
     ContextTooLong,
+    /// A picture among what was sent isn't taken.
+    Picture,
     /// The connection ended in the middle of an answer.
     Cut,
     /// What came is no answer of this kind of provider.
@@ -49,6 +51,7 @@ impl Class {
             Self::Network => "network",
             Self::BadRequest => "bad_request",
             Self::ContextTooLong => "context_too_long",
+            Self::Picture => "picture_refused",
             Self::Cut => "cut",
             Self::BadAnswer => "bad_answer",
         }
@@ -59,9 +62,15 @@ impl Class {
         matches!(self, Self::RateLimit | Self::Overload | Self::Network | Self::Cut)
     }
 
-    /// Whether a person's "retry" may help without anything else being changed.
+    /// Whether the same request will fail until a person has changed something: neither a queue nor a schedule nor a
+    /// policy of retries may try it again.
+    pub fn needs_person(self) -> bool {
+        matches!(self, Self::Key | Self::Quota | Self::BadRequest | Self::ContextTooLong | Self::Picture)
+    }
+
+    /// Whether a later try may help without anything else being changed.
     pub fn is_retryable(self) -> bool {
-        !matches!(self, Self::Key | Self::Quota | Self::ContextTooLong)
+        !self.needs_person()
     }
 }
 
@@ -120,17 +129,34 @@ impl Failure {
         Self { class: class_of(number.or(status), &words), message, retry_after_ms }
     }
 
-    /// The sentence for a person, the cause first.
+    /// Whether a request with pictures was refused because of one. Servers have no common code for that: their words
+    /// are "image_url is only supported by certain models", "Could not process image", "does not support vision".
+    pub fn names_pictures(&self) -> bool {
+        let words = self.message.to_lowercase();
+        self.class == Class::BadRequest
+            && ["image", "picture", "vision", "multimodal", "mmproj"].iter().any(|word| words.contains(word))
+    }
+
+    /// The sentence for a person, the cause first, then what they can do.
     pub fn sentence(&self, provider: &str) -> String {
         let said = first_words(&self.message);
         match self.class {
-            Class::Key => format!("The key for provider \"{provider}\" was refused: {said}"),
-            Class::Quota => format!("No quota is left at provider \"{provider}\": {said}"),
+            Class::Key => format!(
+                "The key for provider \"{provider}\" was refused: {said} — set another one where the worker runs, start \
+                 it again, and retry."
+            ),
+            Class::Quota => format!(
+                "No quota is left at provider \"{provider}\": {said} — add some there and retry, or choose another model."
+            ),
             Class::RateLimit => format!("Provider \"{provider}\" is limiting requests just now: {said}"),
             Class::Overload => format!("Provider \"{provider}\" is overloaded or has an error of its own: {said}"),
             Class::Network => format!("Provider \"{provider}\" can't be reached: {said}"),
             Class::BadRequest => format!("Provider \"{provider}\" refused the request: {said}"),
-            Class::ContextTooLong => format!("The conversation is too long for the model: {said}"),
+            Class::ContextTooLong => format!(
+                "The conversation is too long for the model: {said} — start a new session, duplicate this one from an \
+                 earlier message, or choose a model with a larger window."
+            ),
+            Class::Picture => format!("Provider \"{provider}\" refused a picture: {said}"),
             Class::Cut => {
                 format!("The connection to provider \"{provider}\" was lost in the middle of the answer: {said}")
             }
@@ -139,9 +165,9 @@ impl Failure {
     }
 }
 
-/// Seconds from a header or body, if they make sense: at most a day.
+/// Seconds from a header or body, if they make sense: at most 31 days, which is how long a quota of a month may take.
 pub fn seconds_to_ms(seconds: f64) -> Option<u64> {
-    (0.0..=86_400.0).contains(&seconds).then_some((seconds * 1000.0) as u64)
+    (0.0..=2_678_400.0).contains(&seconds).then_some((seconds * 1000.0) as u64)
 }
 
 fn message_of(error: &Value) -> Option<String> {
@@ -267,9 +293,24 @@ mod tests {
     }
 
     #[test]
+    fn a_refused_picture_is_told_from_other_bad_requests() {
+        let names = |status, body: &str| Failure::of_response(status, None, body.as_bytes()).names_pictures();
+        assert!(names(400, r#"{"error":{"message":"image_url is only supported by certain models"}}"#));
+        assert!(names(
+            400,
+            r#"{"type":"error","error":{"type":"invalid_request_error","message":"Could not process image"}}"#
+        ));
+        assert!(!names(400, r#"{"error":{"message":"unknown model"}}"#));
+        assert!(!names(529, r#"{"error":{"message":"image service overloaded"}}"#));
+    }
+
+    #[test]
     fn what_is_final_is_not_tried_again() {
         for class in [Class::Key, Class::Quota, Class::ContextTooLong, Class::BadRequest] {
-            assert!(!class.is_transient());
+            assert!(!class.is_transient() && class.needs_person() && !class.is_retryable());
+        }
+        for class in [Class::RateLimit, Class::Overload, Class::Network, Class::Cut, Class::BadAnswer] {
+            assert!(!class.needs_person() && class.is_retryable());
         }
         assert!(Class::RateLimit.is_transient() && Class::Cut.is_transient());
     }

@@ -13,6 +13,7 @@ pub mod event;
 pub mod failure;
 pub mod gemini;
 pub mod json;
+pub mod limits;
 pub mod ollama;
 pub mod openai;
 pub mod prompt;

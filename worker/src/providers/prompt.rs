@@ -201,6 +201,15 @@ pub fn in_turn_with_calls(entries: &[Entry], index: usize) -> bool {
 }
 
 impl Prompt {
+    /// Whether a picture goes with it.
+    pub fn has_pictures(&self) -> bool {
+        self.entries.iter().any(|entry| match entry {
+            Entry::User { images, .. } => !images.is_empty(),
+            Entry::Results { results } => results.iter().any(|result| !result.images.is_empty()),
+            Entry::Assistant { .. } => false,
+        })
+    }
+
     /// The text that the last entry ends with, if it ends with text: what a cut answer is continued from.
     pub fn last_text(&self) -> Option<&str> {
         match self.entries.last()? {

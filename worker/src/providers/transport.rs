@@ -7,10 +7,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use reqwest::ClientBuilder;
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, LOCATION};
 
 use super::event::Event;
 use super::failure::{Class, Failure, seconds_to_ms};
+use super::limits::{Allowed, Doors, Place};
 use super::prompt::Prompt;
 use super::{Answer, Kind, anthropic, demo, gemini, ollama, openai, responses};
 
@@ -20,6 +21,8 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(300);
 /// How long to wait for usage and `[DONE]` once the model has said that it stopped.
 const AFTER_STOP: Duration = Duration::from_secs(3);
+/// The longest time that a provider's `retry-after` is waited out.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(600);
 /// The most that is read of an error's body.
 const ERROR_BODY: usize = 64 << 10;
 /// The most that one call of [`Answering::next`] takes together.
@@ -38,6 +41,8 @@ pub struct Endpoint {
     pub key: Option<String>,
     /// Tokens per second of the demo.
     pub demo_speed: f64,
+    /// How many requests it may be sent.
+    pub allowed: Allowed,
 }
 
 impl std::fmt::Debug for Endpoint {
@@ -70,6 +75,7 @@ impl std::fmt::Debug for Secret {
 #[derive(Clone, Debug)]
 pub struct Transport {
     http: Result<reqwest::Client, String>,
+    doors: Doors,
 }
 
 impl Default for Transport {
@@ -82,7 +88,7 @@ impl Default for Transport {
                 .redirect(reqwest::redirect::Policy::none())
                 .user_agent(concat!("skein/", env!("CARGO_PKG_VERSION")))
         });
-        Self { http }
+        Self { http, doors: Doors::default() }
     }
 }
 
@@ -102,6 +108,8 @@ pub struct Answering {
     answer: Answer,
     source: Source,
     secret: Secret,
+    /// Given back with the connection.
+    _place: Place,
 }
 
 #[derive(Debug)]
@@ -112,8 +120,35 @@ enum Source {
 }
 
 impl Transport {
-    /// Sends a prompt. Returns once the endpoint has answered with its status.
+    /// Waits for leave to ask an endpoint: other requests may be under way, or it wants to be left alone. Safe to cancel.
+    pub async fn place(&self, endpoint: &Endpoint) -> Place {
+        self.doors.place(&endpoint.name, endpoint.allowed).await
+    }
+
+    /// How long an endpoint still wants to be left alone.
+    pub fn closed_for(&self, endpoint: &Endpoint) -> Option<Duration> {
+        self.doors.closed_for(&endpoint.name, endpoint.allowed)
+    }
+
+    /// Sends a prompt as soon as there is leave to. Returns once the endpoint has answered with its status.
     pub async fn ask(&self, endpoint: &Endpoint, prompt: &Prompt) -> Result<Answering, Failure> {
+        let place = self.place(endpoint).await;
+        self.ask_in(place, endpoint, prompt).await
+    }
+
+    /// Sends a prompt at once. A rate limit that names its end, within [`LONGEST_WAIT`], holds for all who ask.
+    pub async fn ask_in(&self, place: Place, endpoint: &Endpoint, prompt: &Prompt) -> Result<Answering, Failure> {
+        let answered = self.send(endpoint, prompt).await;
+        if let Err(Failure { class: Class::RateLimit, retry_after_ms: Some(ms), .. }) = &answered {
+            let time = Duration::from_millis(*ms);
+            if time <= LONGEST_WAIT {
+                self.doors.close(&endpoint.name, endpoint.allowed, time);
+            }
+        }
+        Ok(Answering { _place: place, ..answered? })
+    }
+
+    async fn send(&self, endpoint: &Endpoint, prompt: &Prompt) -> Result<Answering, Failure> {
         let (path, body) = match endpoint.kind {
             Kind::OpenAi => return self.ask_compatible(endpoint, prompt).await,
             Kind::Responses => return self.ask_responses(endpoint, prompt).await,
@@ -123,7 +158,12 @@ impl Transport {
             Kind::Demo => {
                 let source =
                     Source::Demo { beats: demo::script(prompt).into(), speed: endpoint.demo_speed, next: None };
-                return Ok(Answering { answer: Answer::new(Kind::Demo), source, secret: Secret::default() });
+                return Ok(Answering {
+                    answer: Answer::new(Kind::Demo),
+                    source,
+                    secret: Secret::default(),
+                    _place: Place::default(),
+                });
             }
         };
         self.post(endpoint, &path, body).await
@@ -174,9 +214,16 @@ impl Transport {
         let secret = Secret(endpoint.key.clone());
         let status = response.status().as_u16();
         if (200..300).contains(&status) {
-            return Ok(Answering { answer: Answer::new(endpoint.kind), source: Source::Http(response), secret });
+            let (answer, source) = (Answer::new(endpoint.kind), Source::Http(response));
+            return Ok(Answering { answer, source, secret, _place: Place::default() });
         }
-        let retry_after_ms = retry_after(response.headers());
+        if let 300..400 = status {
+            let target =
+                response.headers().get(LOCATION).and_then(|target| target.to_str().ok()).unwrap_or("elsewhere");
+            let why = format!("the server sends requests on to {target}: set base_url to where the models are");
+            return Err(secret.hide(Failure::new(Class::BadRequest, why)));
+        }
+        let retry_after_ms = retry_after(response.headers(), jiff::Timestamp::now());
         Err(secret.hide(Failure::of_response(status, retry_after_ms, &error_body(response).await)))
     }
 }
@@ -284,10 +331,18 @@ fn headers(endpoint: &Endpoint) -> Result<HeaderMap, Failure> {
     Ok(headers)
 }
 
-fn retry_after(headers: &HeaderMap) -> Option<u64> {
-    let number = |name: &str| headers.get(name)?.to_str().ok()?.trim().parse::<f64>().ok();
+/// What the provider says to wait, in milliseconds: a number, or a date (RFC 9110, 10.2.3), which counts from the
+/// server's own clock where it tells that.
+fn retry_after(headers: &HeaderMap, now: jiff::Timestamp) -> Option<u64> {
+    let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let number = |name: &str| text(name)?.parse::<f64>().ok();
+    let date = |name: &str| Some(jiff::fmt::rfc2822::parse(text(name)?).ok()?.timestamp());
     let ms = number("retry-after-ms").map(|ms| ms / 1000.0);
-    ms.or(number("retry-after")).and_then(seconds_to_ms)
+    let seconds = ms.or_else(|| number("retry-after")).or_else(|| {
+        let wait = date("retry-after")?.duration_since(date(DATE.as_str()).unwrap_or(now));
+        Some(wait.as_secs_f64().max(0.0))
+    });
+    seconds.and_then(seconds_to_ms)
 }
 
 async fn error_body(mut response: reqwest::Response) -> Vec<u8> {
@@ -321,5 +376,30 @@ fn causes(error: &reqwest::Error) -> String {
             format!("{inner} ({url})")
         }
         None => inner.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_to_wait_is_read_as_seconds_milliseconds_or_a_date() {
+        let now: jiff::Timestamp = "2026-11-25T12:00:00Z".parse().unwrap();
+        let wait = |pairs: &[(&'static str, &'static str)]| {
+            let pair = |&(name, value): &(&'static str, &'static str)| {
+                (reqwest::header::HeaderName::from_static(name), HeaderValue::from_static(value))
+            };
+            retry_after(&pairs.iter().map(pair).collect(), now)
+        };
+        assert_eq!(wait(&[("retry-after", "7")]), Some(7_000));
+        assert_eq!(wait(&[("retry-after", "7"), ("retry-after-ms", "250")]), Some(250));
+        let date = "Wed, 25 Nov 2026 12:02:30 GMT";
+        assert_eq!(wait(&[("retry-after", date)]), Some(150_000));
+        assert_eq!(wait(&[("retry-after", date), ("date", "Wed, 25 Nov 2026 12:02:00 GMT")]), Some(30_000));
+        assert_eq!(wait(&[("retry-after", "Wed, 25 Nov 2026 11:00:00 GMT")]), Some(0));
+        for nonsense in ["soon", "-1", "NaN", "1e99", ""] {
+            assert_eq!(wait(&[("retry-after", nonsense)]), None, "{nonsense}");
+        }
     }
 }

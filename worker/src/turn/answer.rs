@@ -2,12 +2,15 @@
 //! on the page.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use skein_engine::device::DeviceError;
 use skein_engine::ids::Timestamp;
+use skein_engine::session::conversation::{Content, ShownPart};
 use skein_engine::session::model::{CallState, RunError};
-use skein_engine::wire::ephemeral::{ActivityState, TailKind};
+use skein_engine::wire::ephemeral::{ActivityState, Ephemeral, TailKind};
 use tokio::time::Instant;
 
 use super::{End, Turn};
@@ -20,14 +23,18 @@ use crate::providers::Kind;
 use crate::providers::demo::prompt_tokens;
 use crate::providers::event::{Event, Stop};
 use crate::providers::failure::{Class, Failure};
+use crate::providers::limits::Place;
 use crate::providers::prompt::{Entry, Prompt, Resume};
-use crate::providers::transport::Answering;
+use crate::providers::transport::{Answering, Endpoint, LONGEST_WAIT, Transport};
 use crate::signals::{Signal, Why};
 use crate::spending::{Request, cache_life_ms};
 
-/// How often a request is tried, and for how long, before the turn fails.
+/// How many tries in a row may bring nothing new before the turn fails.
 const TRIES: u32 = 5;
+/// How long may be spent backing off in a row, beside what the provider itself asks to wait.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Shorter waits are not worth a word.
+const WORTH_SAYING: Duration = Duration::from_secs(1);
 /// The running estimate is told to viewers at most this often.
 const ESTIMATE_EVERY: Duration = Duration::from_secs(1);
 
@@ -53,6 +60,8 @@ struct Draft {
     overlap: Option<Overlap>,
     request: Request,
     spoke: bool,
+    /// It brought text that wasn't there before.
+    gained: bool,
     stopped: Option<(Stop, Option<String>)>,
     failed: Option<Failure>,
     /// A spend limit was reached while it streamed.
@@ -60,10 +69,10 @@ struct Draft {
 }
 
 impl Turn<'_> {
-    /// One answer, with transient failures tried again. What came before a failure is kept and continued.
+    /// One answer, with transient failures tried again. What came before a failure is kept and continued, for as long
+    /// as tries bring new text.
     pub(super) async fn answer(&mut self) -> Result<Said, DeviceError> {
-        let begun = Instant::now();
-        let mut tries = 0;
+        let (mut fruitless, mut backed_off) = (0, Duration::ZERO);
         loop {
             let prompt = self.prompt().await?;
             if prompt.entries.is_empty() {
@@ -74,7 +83,8 @@ impl Turn<'_> {
             if let Some(error) = limit::before(self.link, self.session, &self.run, &mut self.day, &cost).await {
                 return Ok(Said::End(End::Paused("limit", Some(error))));
             }
-            let failure = match self.attempt(&prompt).await? {
+            let mut gained = false;
+            let mut failure = match self.attempt(&prompt, &mut gained).await? {
                 Said::Failed(failure) => failure,
                 said => return Ok(said),
             };
@@ -82,17 +92,86 @@ impl Turn<'_> {
                 self.no_prefill = true;
                 continue;
             }
-            tries += 1;
-            let pause = pause_before(tries, failure.retry_after_ms);
-            if !failure.class.is_transient() || tries >= TRIES || begun.elapsed() + pause > PATIENCE {
+            if failure.names_pictures() && prompt.has_pictures() {
+                failure.class = Class::Picture;
+                failure.message = format!("{} — {}", failure.message.trim_end_matches('.'), self.omittable());
+            }
+            match gained {
+                true => (fruitless, backed_off) = (0, Duration::ZERO),
+                false => fruitless += 1,
+            }
+            if !failure.class.is_transient() || fruitless >= TRIES {
                 return Ok(Said::Failed(failure));
             }
-            self.note_spending()?;
-            tracing::info!(session = %self.session, class = failure.class.code(), tries, "a request is tried again");
-            tokio::select! {
-                _ = tokio::time::sleep(pause) => {}
-                why = self.signals.end() => return Ok(Said::End(why.into())),
+            let asked = failure.retry_after_ms.map(Duration::from_millis);
+            if let Some(asked) = asked.filter(|asked| *asked > LONGEST_WAIT) {
+                let said = failure.message.trim_end_matches('.');
+                failure.message = format!("{said}. It asks to wait until {}.", moment(asked));
+                return Ok(Said::Failed(failure));
             }
+            let pause = with_chance(asked.unwrap_or_else(|| pause_before(fruitless)));
+            if asked.is_none() {
+                backed_off += pause;
+                if backed_off > PATIENCE {
+                    return Ok(Said::Failed(failure));
+                }
+            }
+            self.note_spending()?;
+            tracing::info!(session = %self.session, class = failure.class.code(), fruitless, "a request is tried again");
+            let words = match asked {
+                Some(_) => format!("waiting for the provider until {}", moment(pause)),
+                None => format!("trying again at {}", moment(pause)),
+            };
+            let words = (pause >= WORTH_SAYING).then_some(words);
+            if let Err(why) = self.wait(words, tokio::time::sleep(pause)).await {
+                return Ok(Said::End(why.into()));
+            }
+        }
+    }
+
+    /// Waits for something while everybody who looks sees what for, unless the run must end.
+    async fn wait<T>(&mut self, words: Option<String>, what: impl Future<Output = T>) -> Result<T, Why> {
+        let mut what = pin!(what);
+        let done = loop {
+            // Whoever opens the session meanwhile is told again.
+            if words.is_some() {
+                self.progress(ActivityState::Thinking, None, words.clone());
+            }
+            tokio::select! {
+                biased;
+                signal = self.signals.next() => match signal {
+                    Signal::End(why) => return Err(why),
+                    Signal::TailRequest => self.page.answer_tail_request(),
+                },
+                done = &mut what => break done,
+            };
+        };
+        if words.is_some() {
+            let (turn, epoch, state) = (self.run.turn.clone(), self.run.epoch, ActivityState::Thinking);
+            let over = Ephemeral::Activity { turn, epoch, state, tool: None, progress: None };
+            self.link.broadcast(self.session, &over);
+        }
+        Ok(done)
+    }
+
+    /// Which parts of the conversation can be left out so that no picture is sent, as a command; the last one first.
+    fn omittable(&self) -> String {
+        let found =
+            self.link.read(|device, now| device.conversation(now, self.session)).ok().and_then(|conversation| {
+                conversation.messages.iter().rev().find_map(|message| {
+                    let picture = |part: &&ShownPart| match &part.content {
+                        Content::Attachment { mime, .. } => mime.starts_with("image/"),
+                        _ => false,
+                    };
+                    let part = message.parts.iter().rev().find(picture)?;
+                    Some((message.id.clone(), part.index))
+                })
+            });
+        match found {
+            Some((message, part)) => {
+                format!("leave it out with `skein session omit {} {message} {part}`, then retry.", self.session)
+            }
+            None => "leave it out with `skein session omit`, then retry.".to_owned(),
         }
     }
 
@@ -119,7 +198,7 @@ impl Turn<'_> {
         Ok(prompt)
     }
 
-    async fn attempt(&mut self, prompt: &Prompt) -> Result<Said, DeviceError> {
+    async fn attempt(&mut self, prompt: &Prompt, gained: &mut bool) -> Result<Said, DeviceError> {
         self.activity(ActivityState::Thinking, None);
         let mut draft = Draft {
             overlap: match (prompt.resume, prompt.last_text()) {
@@ -141,7 +220,11 @@ impl Turn<'_> {
             }
         }
         let transport = self.transport.clone();
-        let asking = transport.ask(&endpoint, prompt);
+        let place = match self.place(&transport, &endpoint).await {
+            Ok(place) => place,
+            Err(why) => return Ok(Said::End(why.into())),
+        };
+        let asking = transport.ask_in(place, &endpoint, prompt);
         let mut answering = tokio::select! {
             why = self.signals.end() => return Ok(Said::End(why.into())),
             answering = asking => match answering {
@@ -150,6 +233,7 @@ impl Turn<'_> {
             },
         };
         let ended = self.stream(&mut answering, &mut draft).await?;
+        *gained = draft.gained;
         if ended == Some(Why::Lost) {
             return Ok(Said::End(Why::Lost.into()));
         }
@@ -183,6 +267,19 @@ impl Turn<'_> {
             }
             (None, None) => Ok(Said::Failed(Failure::new(Class::Cut, "the stream ended without a word"))),
         }
+    }
+
+    /// Leave to ask, waited for in sight of everybody.
+    async fn place(&mut self, transport: &Transport, endpoint: &Endpoint) -> Result<Place, Why> {
+        let mut placing = Box::pin(transport.place(endpoint));
+        if let Some(place) = placing.as_mut().now_or_never() {
+            return Ok(place);
+        }
+        let words = match transport.closed_for(endpoint) {
+            Some(time) => format!("waiting for the provider until {}", moment(time)),
+            None => format!("waiting for its turn: provider \"{}\" takes no more requests just now", endpoint.name),
+        };
+        self.wait(Some(words), placing).await
     }
 
     /// Writes what streams in. Ends with the stream, or with a reason to stop.
@@ -263,6 +360,7 @@ impl Turn<'_> {
                     Some(overlap) => overlap.push(&text),
                     None => text,
                 };
+                draft.gained |= !text.is_empty();
                 self.say(TailKind::Text, &text, draft)?;
             }
             Event::Thinking(text) => {
@@ -339,10 +437,24 @@ impl Turn<'_> {
     }
 }
 
-/// What to wait before the next try: what the provider says, else twice as long each time, from half a second, with up
-/// to a quarter of chance so that workers don't come back together.
-fn pause_before(tries: u32, retry_after_ms: Option<u64>) -> Duration {
-    let ms = retry_after_ms.unwrap_or(500 << (tries - 1).min(6));
+/// What to wait before the next try where the provider says nothing: twice as long each time, from half a second.
+fn pause_before(tries: u32) -> Duration {
+    Duration::from_millis(500 << tries.saturating_sub(1).min(6))
+}
+
+/// Up to a quarter more by chance, at most 10 s, so that workers don't come back together.
+fn with_chance(time: Duration) -> Duration {
     let [chance] = skein_engine::ids::random_bytes::<1>();
-    Duration::from_millis(ms + ms * u64::from(chance) / 1024)
+    time + (time * u32::from(chance) / 1024).min(Duration::from_secs(10))
+}
+
+/// The moment after a time, to the minute where it is far enough; with its date where that isn't today's.
+fn moment(time: Duration) -> String {
+    let now = jiff::Timestamp::now();
+    let at = now + time;
+    match at.strftime("%F").to_string() == now.strftime("%F").to_string() {
+        true if time < Duration::from_secs(120) => at.strftime("%H:%M:%S UTC").to_string(),
+        true => at.strftime("%H:%M UTC").to_string(),
+        false => at.strftime("%F %H:%M UTC").to_string(),
+    }
 }
