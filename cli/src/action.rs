@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use skein_engine::session::command::{Draft, NewSession};
-use skein_engine::workspace::action::ActionField;
+use skein_engine::workspace::action::{ActionField, Kind};
 use skein_engine::workspace::{Action, Workspace, WorkspaceCommand};
 
 use crate::args::Place;
@@ -96,13 +96,22 @@ struct Params {
     /// What a placeholder means; "" takes the description away.
     #[arg(long, value_name = "K=TEXT", value_parser = pair)]
     describe: Vec<(String, String)>,
+    /// What a placeholder may be filled with: text, number, or a choice such as dry|warm.
+    #[arg(long = "type", value_name = "K=TYPE", value_parser = pair)]
+    types: Vec<(String, String)>,
 }
 
 impl Params {
     fn changes(self) -> impl Iterator<Item = ActionField> {
         let text = |text: String| Some(text).filter(|text| !text.is_empty());
         let defaults = self.default.into_iter().map(move |(key, value)| ActionField::Default(key, text(value)));
-        defaults.chain(self.describe.into_iter().map(move |(key, value)| ActionField::Description(key, text(value))))
+        let types = self.types.into_iter().map(|(key, word)| match &*word {
+            "text" => ActionField::Type(key, Kind::Text, Vec::new()),
+            "number" => ActionField::Type(key, Kind::Number, Vec::new()),
+            choices => ActionField::Type(key, Kind::Choice, choices.split('|').map(|one| one.trim().into()).collect()),
+        });
+        let described = self.describe.into_iter().map(move |(key, value)| ActionField::Description(key, text(value)));
+        defaults.chain(described).chain(types)
     }
 }
 
@@ -216,7 +225,12 @@ fn show(workspace: &Workspace, given: &str, as_json: bool) -> Result<(), Failure
     for name in row.placeholders {
         let param = action.params.get(name).cloned().unwrap_or_default();
         let default = param.default.map(|value| format!(" [default: {value}]")).unwrap_or_default();
-        let about = format!("{}{default}", param.description.unwrap_or_default());
+        let kind = match param.kind {
+            Kind::Text => String::new(),
+            Kind::Number => " (a number)".into(),
+            Kind::Choice => format!(" ({})", param.choices.join(" | ")),
+        };
+        let about = format!("{}{kind}{default}", param.description.unwrap_or_default());
         cells.push(vec![format!("{{{{{name}}}}}"), one_line(&about)]);
     }
     out(&format!("{}\n{}\n", table(&cells), plain(action.template.trim_end())))

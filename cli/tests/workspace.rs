@@ -83,6 +83,11 @@ fn an_action_is_filled_in_and_sent() {
     assert!(shown.contains("{{topic}}  What it is about") && shown.contains("[default: 100]"), "{shown}");
     assert_eq!(served.run(&["action", "list", "--json"]).json()[0]["placeholders"], json!(["topic", "words"]));
 
+    done(|arguments| served.run(arguments), &[&["action", "set", "Report", "--type", "words=number"]]);
+    let wrong = served.run(&["action", "run", "Report", "--set", "topic=x", "--set", "words=many"]);
+    assert_eq!((wrong.code, wrong.stderr.trim()), (1, "\"words\" is a number, not \"many\""));
+    let wrong = served.run(&["action", "set", "Report", "--type", "words=few|many"]);
+    assert!(wrong.code == 1 && wrong.stderr.contains("\"words\" is one of few, many, not \"100\""), "{wrong:?}");
     let missing = served.run(&["action", "run", "Report"]);
     assert_eq!((missing.code, missing.stderr.trim()), (1, "nothing is given for \"topic\""));
     let ran = served.run(&["action", "run", "report", "--set", "topic=a=b", "--json"]).json();

@@ -58,9 +58,11 @@ fn full_workspace() -> Automerge {
         ]}),
         json!({"type": "add-action", "name": "Sum up", "template": "Sum up {{text}}", "fields": [
             {"description": ["text", "What to sum up"]}, {"default": ["text", "all of it"]},
+            {"type": ["text", "choice", ["all of it", "half"]]},
         ]}),
+        json!({"type": "set-integration", "integration": "files", "enabled": false}),
         json!({"type": "add-task", "name": "News", "fields": [
-            {"agent": "Reader"}, {"action": ["Sum up", {"text": "the news"}]}, {"cron": "0 7 * * *"},
+            {"agent": "Reader"}, {"action": ["Sum up", {"text": "half"}]}, {"cron": "0 7 * * *"},
             {"tz": "Europe/Berlin"}, {"overlap": "queue"}, {"missed": "one"}, {"retries": 2}, {"timeout": 60_000},
             {"spendLimit": 500_000}, {"paused": true},
         ]}),

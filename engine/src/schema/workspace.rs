@@ -84,6 +84,23 @@ pub struct Param {
     pub description: Option<String>,
     /// What stands for it when nothing is given; without one, something has to be given.
     pub default: Option<String>,
+    /// What it may be filled with; absent: anything.
+    #[serde(rename = "type")]
+    pub kind: Option<ParamType>,
+    /// Of a choice: one of these.
+    pub choices: Option<Vec<String>>,
+}
+
+/// What a placeholder may be filled with.
+#[derive(JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ParamType {
+    /// Anything.
+    Text,
+    /// A number.
+    Number,
+    /// One of `choices`.
+    Choice,
 }
 
 /// What may run of a tool server. The operator's own policy is the floor.

@@ -16,6 +16,8 @@ use crate::session::tree::Slot;
 
 /// Characters of a placeholder's name.
 const MAX_PLACEHOLDER: usize = 60;
+/// What may be chosen for a placeholder.
+const MAX_CHOICES: usize = 100;
 /// Bytes of a filled-in template, as of a message.
 const MAX_RENDERED: usize = 1 << 20;
 
@@ -39,6 +41,56 @@ pub struct Param {
     pub description: Option<String>,
     /// What stands for it when nothing is given; without one, something has to be given.
     pub default: Option<String>,
+    /// What it may be filled with.
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// Of a choice: one of these; none of them: anything.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
+}
+
+/// What a placeholder may be filled with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// Anything.
+    #[default]
+    Text,
+    /// A number, as it is written in JSON or with leading zeros.
+    Number,
+    /// One of [`Param::choices`].
+    Choice,
+}
+
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Number => "number",
+            Self::Choice => "choice",
+        }
+    }
+
+    fn of(word: &str) -> Option<Self> {
+        [Self::Text, Self::Number, Self::Choice].into_iter().find(|kind| kind.word() == word)
+    }
+}
+
+impl Param {
+    /// Whether a value may stand for the placeholder `name`.
+    fn check(&self, name: &str, value: &str) -> Result<(), RenderError> {
+        let given = || value.chars().take(60).collect();
+        match self.kind {
+            Kind::Number if !value.trim().parse::<f64>().is_ok_and(f64::is_finite) => {
+                Err(RenderError::NoNumber { name: name.to_owned(), given: given() })
+            }
+            Kind::Choice if !self.choices.is_empty() && !self.choices.iter().any(|choice| choice == value) => {
+                let choices = self.choices.join(", ");
+                Err(RenderError::NoChoice { name: name.to_owned(), given: given(), choices })
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A change of one field. `None` takes it away.
@@ -53,6 +105,8 @@ pub enum ActionField {
     Description(String, Option<String>),
     /// Of a placeholder.
     Default(String, Option<String>),
+    /// Of a placeholder; with what may be chosen, if it is a choice.
+    Type(String, Kind, Vec<String>),
 }
 
 /// Why a template can't be filled in.
@@ -68,6 +122,24 @@ pub enum RenderError {
         given: Vec<String>,
         /// The template's own.
         known: Vec<String>,
+    },
+    /// Something else than a number.
+    #[error("\"{name}\" is a number, not \"{given}\"")]
+    NoNumber {
+        /// The placeholder.
+        name: String,
+        /// The beginning of what was given.
+        given: String,
+    },
+    /// None of what may be chosen.
+    #[error("\"{name}\" is one of {choices}, not \"{given}\"")]
+    NoChoice {
+        /// The placeholder.
+        name: String,
+        /// The beginning of what was given.
+        given: String,
+        /// What may be.
+        choices: String,
     },
     /// More than a message may hold.
     #[error("the message would be too long: at most 1 MiB")]
@@ -109,6 +181,11 @@ impl Action {
         if !missing.is_empty() {
             return Err(RenderError::Missing(missing));
         }
+        for name in &known {
+            if let (Some(param), Some(value)) = (self.params.get(*name), value(name)) {
+                param.check(name, value)?;
+            }
+        }
         let mut text = String::new();
         for piece in pieces(&self.template) {
             text.push_str(match piece {
@@ -122,6 +199,12 @@ impl Action {
         Ok(text)
     }
 
+    /// Whether each default may stand for its placeholder.
+    pub(super) fn check_defaults(&self) -> Result<(), RenderError> {
+        let mut defaults = self.params.iter().filter_map(|(name, param)| Some((name, param, param.default.as_ref()?)));
+        defaults.try_for_each(|(name, param, default)| param.check(name, default))
+    }
+
     pub(super) fn read(fields: &mut Reader<'_, '_>) -> Self {
         let (name, template) = (fields.word("name").unwrap_or_default(), fields.word("template").unwrap_or_default());
         let mut params = BTreeMap::new();
@@ -130,7 +213,10 @@ impl Action {
             if !slot.is_map() {
                 fields.faults.note(|| format!("the placeholder {key:?} of the action {name:?} is not a map"));
             }
-            params.insert(key.to_owned(), Param { description: text("description"), default: text("default") });
+            let kind = text("type").and_then(|word| Kind::of(&word)).unwrap_or_default();
+            let choices = slot.field("choices").texts().unwrap_or_default();
+            let param = Param { description: text("description"), default: text("default"), kind, choices };
+            params.insert(key.to_owned(), param);
         }
         params.retain(|_, param| *param != Param::default());
         Self { name, template, params }
@@ -194,6 +280,12 @@ impl Param {
                 fields::put(tx, maps, key, new.as_deref().map(word))?;
             }
         }
+        if self.kind != was.kind {
+            fields::put(tx, maps, "type", (self.kind != Kind::Text).then(|| word(self.kind.word())))?;
+        }
+        if self.choices != was.choices {
+            fields::put_names(tx, maps, "choices", &self.choices)?;
+        }
         Ok(())
     }
 }
@@ -213,6 +305,16 @@ impl ActionField {
                 let text = text.as_deref().map(|text| checked_text("the default", text)).transpose()?;
                 action.params.entry(checked_placeholder(param)?).or_default().default = text.map(str::to_owned);
             }
+            Self::Type(param, kind, choices) => {
+                let mut fitting = choices.iter().map(|choice| checked_text("a choice", choice).map(str::to_owned));
+                let choices = fitting.by_ref().take(MAX_CHOICES).collect::<Result<Vec<_>, _>>()?;
+                if fitting.next().is_some() {
+                    return Err(WorkspaceError::TooLong("the list of choices"));
+                }
+                let entry = action.params.entry(checked_placeholder(param)?).or_default();
+                entry.kind = *kind;
+                entry.choices = if *kind == Kind::Choice { choices } else { Vec::new() };
+            }
         }
         Ok(())
     }
@@ -220,6 +322,7 @@ impl ActionField {
     /// The placeholder that it says something of.
     pub(super) fn param(&self) -> Option<&str> {
         match self {
+            Self::Type(param, kind, _) if *kind != Kind::Text => Some(param),
             Self::Description(param, Some(_)) | Self::Default(param, Some(_)) => Some(param),
             _ => None,
         }
@@ -322,6 +425,25 @@ mod tests {
         let error = action.render(&values([("a", "1"), ("d", "4")])).unwrap_err().to_string();
         assert_eq!(error, "the template has no placeholder \"d\" (it has: a, b, c)");
         assert_eq!(action.render(&values([("a", "1"), ("b", "")])).as_deref(), Ok("1  3"));
+    }
+
+    #[test]
+    fn a_value_of_another_type_is_refused_with_what_may_be() {
+        let mut action = action("{{words}} {{tone}}");
+        action.params.insert("words".into(), Param { kind: Kind::Number, ..Param::default() });
+        let choices = vec!["dry".into(), "warm".into()];
+        let tone = Param { kind: Kind::Choice, choices, default: Some("dry".into()), ..Param::default() };
+        action.params.insert("tone".into(), tone);
+        let said = |pairs: &[(&str, &str)]| {
+            let given = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+            action.render(&given).map_err(|error| error.to_string())
+        };
+        assert_eq!(said(&[("words", "-1.5e3")]).as_deref(), Ok("-1.5e3 dry"));
+        for wrong in ["many", "", "1,5", "NaN", "inf"] {
+            assert_eq!(said(&[("words", wrong)]), Err(format!("\"words\" is a number, not \"{wrong}\"")));
+        }
+        let wrong = said(&[("words", "1"), ("tone", "Warm")]);
+        assert_eq!(wrong, Err("\"tone\" is one of dry, warm, not \"Warm\"".into()));
     }
 
     #[test]

@@ -339,6 +339,7 @@ fn changed_action(before: &Action, fields: &[ActionField]) -> Result<Action, Wor
     let mut action = before.clone();
     fields.iter().try_for_each(|field| field.change(&mut action))?;
     action.params.retain(|_, param| *param != super::action::Param::default());
+    action.check_defaults()?;
     let known = action.placeholders();
     match fields.iter().filter_map(ActionField::param).find(|param| !known.contains(param)) {
         Some(param) => Err(WorkspaceError::NoPlaceholder(param.to_owned())),
