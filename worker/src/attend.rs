@@ -145,6 +145,7 @@ impl Beginning {
         if model.is_err() && offered(link, &named) {
             return None;
         }
+        context.registry.ready(&agent, &workspace).await;
         let tools = match &model {
             Ok(model) => {
                 let workspace_id = link.read(|device, _| device.identity().map(|identity| identity.workspace_document));

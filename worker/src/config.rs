@@ -3,7 +3,7 @@
 //!
 //! File, then environment, then flags: whoever calls applies them in that order, and [`Settings::check`] last.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -12,6 +12,7 @@ use serde::Deserialize;
 use skein_engine::ids::Timestamp;
 use skein_engine::price::Rates;
 
+use crate::integrations::config::Integration;
 use crate::prices::{Price, Published, published};
 use crate::providers::limits::Allowed;
 use crate::providers::transport::Endpoint;
@@ -32,8 +33,8 @@ pub struct Settings {
     pub tools: Tools,
     /// `[relay]` is the relay's.
     relay: Option<toml::Value>,
-    /// `[[integration]]` is not served yet.
-    integration: Option<toml::Value>,
+    /// `[[integration]]`.
+    pub integration: Vec<Integration>,
 }
 
 /// `[worker]`.
@@ -215,6 +216,14 @@ impl Settings {
         if let Some(zone) = self.worker.time_zone.as_ref().filter(|zone| TimeZone::get(zone).is_err()) {
             let why = format!("there is no time zone \"{zone}\": give a name such as Europe/Berlin");
             return Err(wrong("worker.time_zone", why));
+        }
+        let mut integrations = BTreeSet::new();
+        for (index, integration) in self.integration.iter().enumerate() {
+            let key = |field: &str| format!("integration[{index}].{field}");
+            integration.check().map_err(|(field, why)| wrong(key(field), why))?;
+            if !integrations.insert(&integration.name) {
+                return Err(wrong(key("name"), format!("there are two integrations named \"{}\"", integration.name)));
+            }
         }
         for (index, price) in self.price.iter().enumerate() {
             price.rates.check().map_err(|why| wrong(format!("price[{index}]"), why))?;

@@ -76,6 +76,7 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
     let link = Arc::new(Link::new(client));
     let (stop, stopping) = watch::channel(false);
     let registry = Arc::new(Registry::new(&config.settings));
+    registry.start();
     let days = Arc::new(Days::new(config.settings.worker.zone()));
     let settings = Arc::new(config.settings);
     let context = Context { link: link.clone(), transport, settings, registry, days, stopping };
@@ -110,8 +111,11 @@ pub async fn run(config: WorkerConfig, shutdown: impl Future<Output = ()>) -> Re
                 {
                     break Err(WorkerError::Relay(problem.to_string()));
                 }
-                // The relay may have greeted the replica before its notices were listened to.
-                if let Err(error) = node.greet(false) {
+                // The relay may have greeted the replica before its notices were listened to, and integrations come and go.
+                let news = node.offered.as_ref().is_some_and(|offered| {
+                    offered.integrations != node.context.registry.offered_integrations()
+                });
+                if let Err(error) = node.greet(news) {
                     break Err(error);
                 }
                 node.look_again();

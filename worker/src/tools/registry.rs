@@ -9,6 +9,7 @@ use skein_engine::workspace::{Agent, Workspace};
 use super::core::Core;
 use super::{Toolbox, demo};
 use crate::config::{Model, Settings};
+use crate::integrations::Integrations;
 use crate::providers::Kind;
 
 /// See the module. Shared by all sessions.
@@ -18,6 +19,8 @@ pub struct Registry {
     demo: bool,
     /// Tools of this machine.
     core: Core,
+    /// Tools of MCP servers.
+    integrations: Integrations,
 }
 
 /// For whom a toolbox is.
@@ -38,7 +41,11 @@ pub struct For<'a> {
 impl Registry {
     /// What the operator allows.
     pub fn new(settings: &Settings) -> Self {
-        Self { demo: settings.is_demo(&settings.worker.model), core: Core::new(settings) }
+        Self {
+            demo: settings.is_demo(&settings.worker.model),
+            core: Core::new(settings),
+            integrations: Integrations::new(&settings.integration),
+        }
     }
 
     /// Core tools that are on in a workspace, by name.
@@ -49,7 +56,17 @@ impl Registry {
 
     /// Integrations, by the operator's name.
     pub fn offered_integrations(&self) -> BTreeMap<String, OfferedIntegration> {
-        BTreeMap::new()
+        self.integrations.offered()
+    }
+
+    /// Starts the integrations, in the background.
+    pub fn start(&self) {
+        self.integrations.start();
+    }
+
+    /// Waits a moment for integrations of an agent that are being started.
+    pub async fn ready(&self, agent: &Agent, workspace: &Workspace) {
+        self.integrations.ready(agent, workspace).await;
     }
 
     /// Removes what tools have kept of sessions that were purged.
@@ -64,6 +81,7 @@ impl Registry {
         }
         let mut tools = Toolbox::default();
         self.core.add_to(&mut tools, &run);
+        self.integrations.add_to(&mut tools, run.agent, run.workspace);
         tools
     }
 }
