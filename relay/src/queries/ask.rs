@@ -285,6 +285,8 @@ impl Store {
         if filter.text.is_some() {
             return Err(QueryError::Bad("runs have no text: ask messages or tools".to_owned()));
         }
+        // What a deleted session spent counts; it isn't listed.
+        all.and("sessions.deleted = ?", false);
         let columns = "runs.id, document, name, run, turn, agent, model, action, runs.task, status, stop_reason, error, at, ended, \
                        input, output, reasoning, cache_read, cache_write, cache_write_long, cost, estimated";
         self.page(filter, columns, "runs", ("runs", None), all, |row| {

@@ -5,7 +5,7 @@
 //! thread that writes.
 //!
 //! Invariant: a file is a cache. Beside each session stand the heads that it was derived from; what is missing, stale,
-//! broken or of another version is derived again from documents. One file holds one workspace, so that no question can
+//! broken or of another version (moved aside as `….broken`) is derived again from documents. One file holds one workspace, so that no question can
 //! reach into another's.
 
 pub mod ask;
@@ -40,6 +40,8 @@ enum Input {
         session: DocumentId,
         spent: Vec<Spent>,
     },
+    /// What was each session of a workspace derived from?
+    Heads(Scope, std::sync::mpsc::Sender<HashMap<DocumentId, Vec<ChangeHash>>>),
     /// Answered when everything before is written.
     Settled(std::sync::mpsc::Sender<()>),
     Stop,
@@ -73,12 +75,24 @@ impl Queries {
 
     /// The heads that each session of a workspace was derived from. Blocks.
     pub fn heads(&self, scope: &Scope) -> HashMap<DocumentId, Vec<ChangeHash>> {
-        Store::open(&path(&self.folder, scope)).and_then(|store| store.heads()).unwrap_or_default()
+        let (sender, heads) = std::sync::mpsc::channel();
+        let asked = self.inputs.send(Input::Heads(scope.clone(), sender));
+        // Without the thread nothing is known, and nothing is written either.
+        asked.ok().and_then(|()| heads.recv().ok()).unwrap_or_default()
     }
 
     /// A workspace's file, for questions. Blocks.
     pub fn reader(&self, scope: &Scope) -> Result<Store, QueryError> {
-        let mut store = Store::open(&path(&self.folder, scope))?;
+        let path = path(&self.folder, scope);
+        let opened = match Store::open(&path) {
+            Err(error) if error.is_damage() => {
+                // Just after a start, whoever writes may not have looked at it yet.
+                self.heads(scope);
+                Store::open(&path)
+            }
+            opened => opened,
+        };
+        let mut store = opened?;
         store.hurry()?;
         Ok(store)
     }
@@ -120,11 +134,12 @@ impl Queries {
     }
 }
 
-/// A workspace's file. Scopes are the relay's own: a letter and an id.
+/// Where a workspace's file is. Scopes are the relay's own: a letter and an id.
 fn path(folder: &Path, scope: &Scope) -> PathBuf {
     folder.join(format!("{}.sqlite", scope.as_str().replace('/', "-")))
 }
 
+/// The one that makes files, writes them and moves broken ones aside; whoever asks only reads.
 struct Writer {
     folder: Arc<Path>,
     open: HashMap<Scope, Store>,
@@ -138,6 +153,13 @@ impl Writer {
                 Input::Settled(settled) => {
                     let _ = settled.send(());
                     continue;
+                }
+                Input::Heads(scope, answer) => {
+                    let told = self.with(&scope, |store| {
+                        let _ = answer.send(store.heads()?);
+                        Ok(())
+                    });
+                    (scope, told)
                 }
                 Input::Page(page) => (page.scope.clone(), self.with(&page.scope, |store| store.put(&page))),
                 Input::Bury { scope, session, spent } => {
@@ -155,13 +177,13 @@ impl Writer {
     fn with(
         &mut self,
         scope: &Scope,
-        write: impl FnOnce(&mut Store) -> Result<(), QueryError>,
+        act: impl FnOnce(&mut Store) -> Result<(), QueryError>,
     ) -> Result<(), QueryError> {
         if !self.open.contains_key(scope) {
             std::fs::create_dir_all(&self.folder).map_err(QueryError::Folder)?;
-            self.open.insert(scope.clone(), Store::open(&path(&self.folder, scope))?);
+            self.open.insert(scope.clone(), Store::own(&path(&self.folder, scope))?);
         }
         let store = self.open.get_mut(scope).expect("it was opened just now");
-        write(store)
+        act(store)
     }
 }

@@ -4,9 +4,10 @@
 //! as sums of quarter hours, which every time zone's days are made of; triggers keep them in line with the runs.
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension, Transaction, params};
 use skein_engine::ids::{ChangeHash, DocumentId, Timestamp};
 use skein_engine::session::spent::Spent;
 
@@ -14,7 +15,7 @@ use super::page::{CallRow, MessageRow, Page, RunRow};
 use super::words::indexed;
 
 /// The version of the tables; a file of another is made anew.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 /// Milliseconds of a sum.
 pub const BUCKET_MS: u64 = 15 * 60 * 1_000;
 /// Bits of a row's number below its time.
@@ -29,9 +30,41 @@ pub enum QueryError {
     /// SQLite's own.
     #[error("the file of queries fails: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// It isn't what this relay writes.
+    #[error("the file of queries can't be used: {0}")]
+    Damaged(String),
     /// The question makes no sense.
     #[error("{0}")]
     Bad(String),
+}
+
+impl QueryError {
+    /// The file itself is at fault, so that trying again gives the same.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Sqlite(rusqlite::Error::SqliteFailure(error, _)) => {
+                matches!(error.code, ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Moves a file beside itself, with what belongs to it; the last one that was moved so is lost.
+fn set_aside(path: &Path) -> io::Result<()> {
+    for ending in ["", "-wal", "-shm"] {
+        let named = |after: &str| {
+            let mut name = path.as_os_str().to_owned();
+            name.push(after);
+            name
+        };
+        match std::fs::rename(named(ending), named(&format!(".broken{ending}"))) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// See the module.
@@ -41,7 +74,8 @@ pub struct Store {
 
 const TABLES: &str = "
 CREATE TABLE sessions (
-    id INTEGER PRIMARY KEY, document TEXT NOT NULL UNIQUE, name TEXT NOT NULL, task TEXT, heads BLOB NOT NULL
+    id INTEGER PRIMARY KEY, document TEXT NOT NULL UNIQUE, name TEXT NOT NULL, task TEXT, heads BLOB NOT NULL,
+    deleted INTEGER NOT NULL
 );
 CREATE TABLE messages (
     id INTEGER PRIMARY KEY, session INTEGER NOT NULL, message TEXT NOT NULL, role TEXT NOT NULL, author TEXT,
@@ -123,23 +157,27 @@ CREATE VIRTUAL TABLE call_words USING fts5 (
 ";
 
 impl Store {
-    /// Opens a file, or makes it. One that can't be read, or is of another version, is made anew.
-    pub fn open(path: &Path) -> Result<Self, QueryError> {
-        match Self::try_open(path) {
-            Err(error) if path.exists() => {
-                tracing::error!(%error, "the queries at {} are made anew", path.display());
-                for ending in ["", "-wal", "-shm"] {
-                    let mut name = path.as_os_str().to_owned();
-                    name.push(ending);
-                    let _ = std::fs::remove_file(name);
-                }
-                Self::try_open(path)
+    /// Opens a file for whoever writes it, or makes it. One that is no database, is damaged or of another version is moved
+    /// aside and made anew; one that can't be opened for now (no room, too many files) is left alone.
+    pub fn own(path: &Path) -> Result<Self, QueryError> {
+        match Self::open(path).and_then(Self::checked) {
+            Err(error) if error.is_damage() => {
+                tracing::error!(%error, "the queries at {} are moved aside and made anew", path.display());
+                set_aside(path).map_err(QueryError::Folder)?;
+                Self::open(path)
             }
             opened => opened,
         }
     }
 
-    fn try_open(path: &Path) -> Result<Self, QueryError> {
+    /// As SQLite itself checks it.
+    fn checked(self) -> Result<Self, QueryError> {
+        let found: String = self.connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+        if found == "ok" { Ok(self) } else { Err(QueryError::Damaged(found)) }
+    }
+
+    /// Opens a file, or makes it, and moves none.
+    pub fn open(path: &Path) -> Result<Self, QueryError> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder).map_err(QueryError::Folder)?;
         }
@@ -159,7 +197,7 @@ impl Store {
             }
             making.commit()?;
         } else if version != VERSION {
-            return Err(QueryError::Bad(format!("it is of version {version}, this relay writes {VERSION}")));
+            return Err(QueryError::Damaged(format!("it is of version {version}, this relay writes {VERSION}")));
         }
         Ok(Self { connection })
     }
@@ -189,10 +227,10 @@ impl Store {
         let heads: Vec<u8> = page.heads.iter().flat_map(|hash| hash.0).collect();
         writing
             .prepare_cached(
-                "INSERT INTO sessions (document, name, task, heads) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (document) DO UPDATE SET name = ?2, task = ?3, heads = ?4",
+                "INSERT INTO sessions (document, name, task, heads, deleted) VALUES (?1, ?2, ?3, ?4, ?5)
+             ON CONFLICT (document) DO UPDATE SET name = ?2, task = ?3, heads = ?4, deleted = ?5",
             )?
-            .execute(params![document, page.name, page.task, heads])?;
+            .execute(params![document, page.name, page.task, heads, page.deleted])?;
         let session: i64 =
             writing.query_row("SELECT id FROM sessions WHERE document = ?", [&document], |row| row.get(0))?;
         let (messages, calls): (&[_], &[_]) = if page.deleted { (&[], &[]) } else { (&page.messages, &page.calls) };
@@ -229,14 +267,14 @@ impl Store {
                 word(&sum.model),
                 word(&sum.action),
                 word(&sum.task),
-                int(sum.runs),
-                int(usage.input),
-                int(usage.output),
-                int(usage.reasoning),
-                int(usage.cache_read),
-                int(usage.cache_write),
-                int(usage.cache_write_long),
-                int(sum.cost_micros.0),
+                summed(sum.runs),
+                summed(usage.input),
+                summed(usage.output),
+                summed(usage.reasoning),
+                summed(usage.cache_read),
+                summed(usage.cache_write),
+                summed(usage.cache_write_long),
+                summed(sum.cost_micros.0),
                 sum.incomplete,
                 sum.estimated,
             ])?;
@@ -248,6 +286,11 @@ impl Store {
 
 fn int(n: u64) -> i64 {
     i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Of what is summed: so little that a thousand such never pass what SQLite can add.
+fn summed(n: u64) -> i64 {
+    int(n.min(1 << 53))
 }
 
 /// Rows of a session by their own id: number and digest.
@@ -379,13 +422,13 @@ fn put_runs(writing: &Transaction<'_>, session: i64, task: Option<&str>, rows: &
                 row.error,
                 int(row.started.0),
                 row.ended.map(|at| int(at.0)),
-                int(usage.input),
-                int(usage.output),
-                int(usage.reasoning),
-                int(usage.cache_read),
-                int(usage.cache_write),
-                int(usage.cache_write_long),
-                row.cost.map(|cost| int(cost.0)),
+                summed(usage.input),
+                summed(usage.output),
+                summed(usage.reasoning),
+                summed(usage.cache_read),
+                summed(usage.cache_write),
+                summed(usage.cache_write_long),
+                row.cost.map(|cost| summed(cost.0)),
                 row.incomplete,
                 row.estimated,
                 digest,
@@ -400,4 +443,160 @@ fn remove(writing: &Transaction<'_>, table: &str, words: Option<&str>, id: i64) 
         writing.prepare_cached(&format!("DELETE FROM {words} WHERE rowid = ?"))?.execute([id])?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use skein_engine::ids::{Micros, Scope};
+    use skein_engine::session::model::Usage;
+
+    use super::super::ask::{By, Filter};
+    use super::*;
+
+    fn page(session: u8, says: &[&str], cost: u64) -> Page {
+        let at = Timestamp(1_790_000_000_000);
+        let message = |(n, text): (usize, &&str)| MessageRow {
+            id: format!("m{session}-{n}"),
+            role: "user",
+            status: "completed",
+            at: Timestamp(at.0 + n as u64),
+            text: (*text).to_owned(),
+            ..MessageRow::default()
+        };
+        let run = RunRow {
+            key: format!("r{session}/1"),
+            turn: format!("r{session}"),
+            agent: Some("a".to_owned()),
+            status: "completed",
+            started: at,
+            usage: Usage { input: 10, output: 5, ..Usage::default() },
+            cost: Some(Micros(cost)),
+            ..RunRow::default()
+        };
+        Page {
+            scope: Scope::from("w/one"),
+            session: DocumentId::from_bytes([session; 16]),
+            heads: vec![automerge::ChangeHash([session; 32])],
+            deleted: false,
+            name: format!("Session {session}"),
+            task: None,
+            messages: says.iter().enumerate().map(message).collect(),
+            calls: Vec::new(),
+            runs: vec![run],
+        }
+    }
+
+    fn all() -> Filter {
+        Filter { limit: 500, ..Filter::default() }
+    }
+
+    fn texts(store: &Store, words: Option<&str>) -> Vec<String> {
+        let filter = Filter { text: words.map(str::to_owned), ..all() };
+        store.messages(&filter).unwrap().rows.into_iter().map(|row| row.text).collect()
+    }
+
+    fn cost(store: &Store) -> (u64, u64) {
+        let report = store.cost(By::Agent, None, None, None).unwrap();
+        report.iter().fold((0, 0), |(runs, cost), row| (runs + row.runs, cost + row.cost_micros))
+    }
+
+    #[test]
+    fn what_is_hidden_or_written_anew_is_found_as_it_stands_now_only() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::own(&folder.path().join("one.sqlite")).unwrap();
+        store.put(&page(1, &["first apple", "second pear"], 7)).unwrap();
+        store.put(&page(1, &["first plum"], 9)).unwrap();
+        assert_eq!(texts(&store, None), ["first plum"]);
+        assert_eq!(texts(&store, Some("apple")), [""; 0]);
+        assert_eq!(texts(&store, Some("pear")), [""; 0]);
+        assert_eq!(texts(&store, Some("plu")), ["first plum"]);
+        assert_eq!(cost(&store), (1, 9));
+    }
+
+    #[test]
+    fn a_deleted_session_is_not_listed_but_counts_comes_back_and_counts_once_when_purged() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::own(&folder.path().join("one.sqlite")).unwrap();
+        let standing = page(1, &["hello"], 7);
+        let deleted = Page { deleted: true, ..standing.clone() };
+        store.put(&page(2, &["another"], 1)).unwrap();
+        store.put(&standing).unwrap();
+        store.put(&deleted).unwrap();
+        assert_eq!(texts(&store, None), ["another"]);
+        assert_eq!(store.runs(&all()).unwrap().rows.len(), 1);
+        assert_eq!(cost(&store), (2, 8));
+        store.put(&standing).unwrap();
+        assert_eq!(texts(&store, Some("hello")), ["hello"]);
+        assert_eq!(store.runs(&all()).unwrap().rows.len(), 2);
+        let spent = Spent {
+            day: "2026-09-21".to_owned(),
+            agent: Some("a".to_owned()),
+            runs: 1,
+            cost_micros: Micros(7),
+            ..Spent::default()
+        };
+        store.bury(deleted.session, std::slice::from_ref(&spent)).unwrap();
+        store.bury(deleted.session, &[spent]).unwrap();
+        // What was derived before the purge and comes after it changes nothing.
+        store.put(&deleted).unwrap();
+        assert_eq!((texts(&store, None), cost(&store)), (vec!["another".to_owned()], (2, 8)));
+    }
+
+    #[test]
+    fn costs_that_nothing_can_cost_break_no_report() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::own(&folder.path().join("one.sqlite")).unwrap();
+        (1..=3).for_each(|session| store.put(&page(session, &["x"], u64::MAX)).unwrap());
+        assert_eq!(cost(&store), (3, 3 << 53));
+    }
+
+    #[test]
+    fn what_is_no_database_damaged_or_of_another_version_is_moved_aside() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one.sqlite");
+        let full = |path: &Path| {
+            let mut store = Store::own(path).unwrap();
+            let long = "many words ".repeat(200);
+            (1..=40).for_each(|session| store.put(&page(session, &[&long], 1)).unwrap());
+            store.connection.pragma_update(None, "journal_mode", "DELETE").unwrap();
+        };
+        let spoil: [(&str, &dyn Fn()); 3] = [
+            ("no database", &|| fs::write(&path, "no database at all").unwrap()),
+            ("damaged", &|| {
+                let mut bytes = fs::read(&path).unwrap();
+                let end = bytes.len();
+                bytes[8192..end - 4096].fill(0xa5);
+                fs::write(&path, bytes).unwrap();
+            }),
+            ("version", &|| {
+                let other = Connection::open(&path).unwrap();
+                other.pragma_update(None, "user_version", VERSION + 1).unwrap();
+            }),
+        ];
+        for (what, spoil) in spoil {
+            full(&path);
+            spoil();
+            let before = fs::read(&path).unwrap();
+            // Whoever only asks moves nothing.
+            drop(Store::open(&path));
+            assert!(path.exists(), "{what}");
+            let store = Store::own(&path).unwrap();
+            assert_eq!(store.heads().unwrap().len(), 0, "{what}");
+            let aside = folder.path().join("one.sqlite.broken");
+            assert_eq!(fs::read(&aside).unwrap().len(), before.len(), "{what}");
+            fs::remove_file(aside).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_opened_for_now_is_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("one.sqlite");
+        // Not a file: SQLite can't open it, and it isn't the content's fault.
+        fs::create_dir(&path).unwrap();
+        assert!(Store::own(&path).is_err());
+        assert!(path.is_dir());
+    }
 }
