@@ -8,36 +8,15 @@ mod support;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 use skein_engine::ids::DocumentId;
 use skein_engine::session::Command;
 use skein_engine::session::conversation::{Content, Conversation, ShownCallState, Status};
-use skein_engine::workspace::WorkspaceCommand;
 use skein_worker::Settings;
-use support::model::{ModelServer, openai, stream};
+use support::calls::{model_that_calls, results, set_agent};
+use support::model::ModelServer;
 use support::{Stage, provider};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-
-/// An answer that calls tools, one after the other.
-fn calls(calls: &[(&str, Value)]) -> String {
-    let calls: Vec<Value> = calls
-        .iter()
-        .enumerate()
-        .map(|(index, (name, input))| {
-            let function = json!({"name": name, "arguments": input.to_string()});
-            json!({"index": index, "id": format!("call-{index}"), "type": "function", "function": function})
-        })
-        .collect();
-    let delta = json!({"choices": [{"index": 0, "delta": {"tool_calls": calls}}]});
-    let stop = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]});
-    format!("data: {delta}\n\ndata: {stop}\n\ndata: [DONE]\n\n")
-}
-
-/// A model that first calls these tools, and then says "done".
-async fn model_that_calls(tools: &[(&str, Value)]) -> ModelServer {
-    let done = openai(&["done"], Some("stop"));
-    ModelServer::start(vec![stream([calls(tools).as_bytes()]), stream([done.as_bytes()])]).await
-}
 
 /// Settings with a folder and `[tools]`.
 fn settings(model: &ModelServer, folder: &Path, tools: &str) -> Settings {
@@ -48,27 +27,10 @@ fn settings(model: &ModelServer, folder: &Path, tools: &str) -> Settings {
 
 /// A session of an agent that lists all tools, with a name, so that no model is asked for one.
 async fn session(stage: &Stage) -> DocumentId {
-    let known = stage.person.until(support::PATIENCE, |device, _| {
-        let document = device.identity()?.workspace_document;
-        device.document(document).ok().map(|_| device.workspace().default_agent)
-    });
-    let agent = known.await.unwrap();
-    let command = json!({"type": "set-agent", "agent": agent, "fields": [{"tools": ["*"]}]});
-    let command: WorkspaceCommand = serde_json::from_value(command).unwrap();
-    stage.person.act(|device, now| device.workspace_command(now, &command)).await.unwrap();
+    set_agent(stage, json!([{"tools": ["*"]}])).await;
     let session = stage.new_session("Go").await;
     stage.command(session, Command::Rename { name: "Tools".into() }).await;
     session
-}
-
-/// What calls gave, in order.
-fn results(conversation: &Conversation) -> Vec<(String, bool)> {
-    let parts = conversation.messages.iter().flat_map(|message| &message.parts);
-    let results = parts.filter_map(|part| match &part.content {
-        Content::ToolResult { content, is_error, .. } => Some((content.clone(), *is_error)),
-        _ => None,
-    });
-    results.collect()
 }
 
 fn is_called(conversation: &Conversation, wanted: ShownCallState) -> bool {
