@@ -14,12 +14,13 @@ mod result;
 pub mod server;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use skein_engine::wire::catalog::{Health, OfferedIntegration};
 use skein_engine::workspace::integration::Policy;
 use skein_engine::workspace::{Agent, Workspace};
+use tokio::task::AbortHandle;
 
 use self::call::McpTool;
 use self::config::Integration;
@@ -31,22 +32,36 @@ const STARTING: Duration = Duration::from_secs(8);
 
 /// All of this worker. Clones are the same.
 #[derive(Clone, Debug, Default)]
-pub struct Integrations(Arc<BTreeMap<String, Arc<Server>>>);
+pub struct Integrations(Arc<All>);
+
+#[derive(Debug, Default)]
+struct All {
+    servers: BTreeMap<String, Arc<Server>>,
+    /// What keeps them up.
+    kept: Mutex<Vec<AbortHandle>>,
+}
+
+impl Drop for All {
+    fn drop(&mut self) {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).iter().for_each(AbortHandle::abort);
+    }
+}
 
 impl Integrations {
     /// Those that the operator names. Nothing is started yet.
     pub fn new(configured: &[Integration]) -> Self {
-        Self(Arc::new(configured.iter().map(|one| (one.name.clone(), Arc::new(Server::new(one.clone())))).collect()))
+        let servers = configured.iter().map(|one| (one.name.clone(), Arc::new(Server::new(one.clone())))).collect();
+        Self(Arc::new(All { servers, kept: Mutex::default() }))
     }
 
     /// Starts them all, in the background, and keeps them up until the worker ends.
     pub fn start(&self) {
-        self.0.values().for_each(Server::start);
+        self.0.kept.lock().unwrap_or_else(PoisonError::into_inner).extend(self.0.servers.values().map(Server::start));
     }
 
     /// As the relay is told.
     pub fn offered(&self) -> BTreeMap<String, OfferedIntegration> {
-        let offered = self.0.iter().map(|(name, server)| {
+        let offered = self.0.servers.iter().map(|(name, server)| {
             let state = server.state();
             let policy = server.config().tools.iter().map(|(tool, policy)| (tool.clone(), policy.word().to_owned()));
             let tools = state.tools.iter().map(|tool| tool.name.clone()).collect();
@@ -88,7 +103,7 @@ impl Integrations {
         agent: &'a Agent,
         workspace: &'a Workspace,
     ) -> impl Iterator<Item = (&'a String, &'a Arc<Server>)> {
-        self.0.iter().filter(|(name, _)| {
+        self.0.servers.iter().filter(|(name, _)| {
             let listed = agent.integrations.iter().any(|listed| listed == *name || listed == "*");
             listed && workspace.integrations.get(*name).is_none_or(|said| said.enabled)
         })

@@ -22,6 +22,7 @@ use serde_json::Value;
 use skein_engine::wire::catalog::Health;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::AbortHandle;
 
 use super::config::Integration;
 use super::names::model_name;
@@ -170,36 +171,32 @@ impl Server {
         &self.calls
     }
 
-    /// Keeps it up, in the background, as long as anyone holds it.
-    pub fn start(self: &Arc<Self>) {
-        let weak = Arc::downgrade(self);
-        tokio::spawn(async move {
+    /// Keeps it up, in the background, until that is aborted: then a child process ends, and a connection too.
+    pub fn start(self: &Arc<Self>) -> AbortHandle {
+        let server = self.clone();
+        let kept = tokio::spawn(async move {
             let mut wait = AGAIN;
-            while let Some(server) = weak.upgrade() {
+            loop {
                 let changed = Arc::new(Notify::new());
                 let ended = match tokio::time::timeout(PATIENCE, server.connect(changed.clone())).await {
                     Err(_) => format!("it did not answer within {} seconds", PATIENCE.as_secs()),
                     Ok(Err(why)) => why,
                     Ok(Ok(running)) => {
                         wait = AGAIN;
-                        let name = server.config.name.clone();
-                        tracing::info!(integration = name, "an integration is up");
-                        let lasting = server.clone();
-                        drop(server);
-                        lasting.stay(running, &changed).await
+                        tracing::info!(integration = server.config.name, "an integration is up");
+                        server.stay(running, &changed).await
                     }
                 };
-                let Some(server) = weak.upgrade() else { return };
                 tracing::warn!(integration = server.config.name, reason = ended, "an integration is down");
                 server.state.send_modify(|state| {
                     state.health = Health::Down { reason: ended };
                     state.peer = None;
                 });
-                drop(server);
                 tokio::time::sleep(wait).await;
                 wait = (wait * 2).min(LONGEST);
             }
         });
+        kept.abort_handle()
     }
 
     /// As long as it lasts; why it ended.
@@ -289,8 +286,7 @@ impl Server {
         for _ in 0..PAGES {
             let mut page = PaginatedRequestParams::default();
             page.cursor = cursor.take();
-            let mut request = rmcp::model::ListToolsRequest::default();
-            request.params = Some(page);
+            let request = rmcp::model::ListToolsRequest { params: Some(page), ..Default::default() };
             let answer = peer.send_request(ClientRequest::ListToolsRequest(request)).await;
             // As plain JSON, so that one odd tool doesn't spoil the page.
             let answer = match answer.map_err(|error| format!("its tools can't be listed: {error}"))? {
