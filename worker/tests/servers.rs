@@ -389,6 +389,7 @@ async fn a_decision_of_another_device_while_no_worker_runs_is_carried_out_once_b
     first.stop().await;
 
     let phone = support::device(&stage.url, stage.relay.owner_token()).await;
+    phone.cast(|device, now| device.open(now, session));
     let seen = phone.until(PATIENCE, |device, now| {
         let conversation = device.conversation(now, session).ok()?;
         let asked = skein_engine::session::approval::asked(&conversation);
