@@ -245,7 +245,7 @@ impl Beginning {
                     lease.lost(),
                     context.stopping.clone(),
                 );
-                signals.end_at(deadline(link, session));
+                signals.end_at(deadline(link, session, &run));
                 let day = context.days.of(run.started_at.unwrap_or_else(|| now(link)));
                 if work.kind == WorkKind::Name {
                     let transport = context.transport.clone();
@@ -323,17 +323,22 @@ async fn agent(link: &Link, session: &Session) -> Option<(String, Agent, Workspa
     })
 }
 
-/// When the run of a task has taken as long as the task allows, counted from its session's beginning.
-fn deadline(link: &Link, session: DocumentId) -> Option<Timestamp> {
+/// When a run of a task has streamed for as long as the task allows. What it waited for people doesn't count, and what
+/// people have asked for since is no part of the task's run.
+fn deadline(link: &Link, session: DocumentId, run: &Run) -> Option<Timestamp> {
     link.read(|device, _| {
         let tasks = device.workspace().tasks;
         let found = device.session(session).ok()?;
         let Some(Origin::Task { task, .. }) = &found.origin else { return None };
-        let (begun, timeout) = (found.created_at?, tasks.get(task)?.timeout?);
-        // What a person says later is no part of the task's run.
-        let answers = found.runs.values().flatten().filter(|run| !run.answers.is_empty());
+        let timeout = tasks.get(task)?.timeout?;
         let first = found.messages.first().map(|message| &message.id)?;
-        answers.map(|run| &run.answers).all(|answers| answers.contains(first)).then_some(Timestamp(begun.0 + timeout))
+        if run.request.is_some() || !run.answers.contains(first) {
+            return None;
+        }
+        let others = found.runs.values().flatten().filter(|other| other.turn == run.turn && other.key() != run.key());
+        let streamed = others.filter_map(|other| Some(other.ended_at?.ms_since(other.started_at?)));
+        let left = timeout.saturating_sub(streamed.fold(0, u64::saturating_add));
+        Some(Timestamp(run.started_at?.0.saturating_add(left)))
     })
 }
 

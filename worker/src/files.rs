@@ -29,9 +29,12 @@ pub enum Loaded {
 /// Files by the name of their blob.
 pub type Files = HashMap<String, Loaded>;
 
-/// Loads what a conversation names and isn't there yet, in turns that are sent.
-pub async fn load(link: &Link, conversation: &Conversation, files: &mut Files) {
-    let parts = conversation.messages.iter().flat_map(|message| &message.parts);
+/// Loads what a conversation names up to and with a turn, and isn't there yet. `Err`: one can't be had just now, and what
+/// is sent must not depend on that.
+pub async fn load(link: &Link, conversation: &Conversation, turn: &str, files: &mut Files) -> Result<(), String> {
+    let messages = &conversation.messages;
+    let end = messages.iter().rposition(|message| message.turn.as_deref() == Some(turn)).map_or(0, |last| last + 1);
+    let parts = messages[..end].iter().flat_map(|message| &message.parts);
     let named: Vec<(String, String)> = parts
         .filter(|part| !part.omitted)
         .filter_map(|part| match &part.content {
@@ -43,12 +46,14 @@ pub async fn load(link: &Link, conversation: &Conversation, files: &mut Files) {
         if files.contains_key(&blob) {
             continue;
         }
-        let found = match link.get_blob(&blob).await {
-            Some(bytes) => loaded(&name, &bytes),
-            None => Loaded::Text(format!("[The file \"{name}\" can't be had: the relay doesn't have it.]")),
+        let found = match link.find_blob(&blob).await {
+            Err(why) => return Err(format!("the file \"{name}\" can't be had from the relay: {why}")),
+            Ok(Some(bytes)) => loaded(&name, &bytes),
+            Ok(None) => Loaded::Text(format!("[The file \"{name}\" can't be had: the relay doesn't have it.]")),
         };
         files.insert(blob, found);
     }
+    Ok(())
 }
 
 /// A file by its content.

@@ -24,6 +24,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 pub struct Seen {
     /// Its document, lease or writers have changed.
     pub changes: u64,
+    /// What the relay has of this replica's writing may have changed.
+    pub acknowledgements: u64,
     /// A viewer asks for the uncommitted text.
     pub tail_requests: u64,
     /// The highest epoch whose lease was lost.
@@ -100,7 +102,8 @@ impl Link {
                     self.tell(*session, changed);
                 }
                 // Whether something is acknowledged shows here.
-                Notice::Sync | Notice::Workspace => self.tell_all(changed),
+                Notice::Sync => self.tell_all(|seen| seen.acknowledgements += 1),
+                Notice::Workspace => self.tell_all(changed),
                 Notice::Refused { document, message, .. } => {
                     tracing::warn!(%document, message, "the relay refused a change");
                     self.tell(*document, changed);
@@ -191,6 +194,12 @@ impl Link {
     /// Stores a blob on the relay, and gives its name. Durable there when it returns.
     pub async fn put_blob(&self, bytes: Vec<u8>) -> Result<String, String> {
         self.client.send_blob(bytes).await.map(|id| id.to_string()).map_err(|error| error.to_string())
+    }
+
+    /// A blob of the relay; `Ok(None)`: it has none of that name. `Err`: it can't be asked just now.
+    pub async fn find_blob(&self, hash: &str) -> Result<Option<Bytes>, String> {
+        let Ok(id) = hash.parse() else { return Ok(None) };
+        self.client.get_blob(id).await.map_err(|error| error.to_string())
     }
 
     /// A blob of the relay, if it has it and can be reached.

@@ -29,7 +29,7 @@ const LONGEST: Duration = Duration::from_secs(60);
 /// A model that no worker offers may be on its way (a worker restarts); after so long its turn fails.
 const UNSERVED: Duration = Duration::from_secs(10);
 /// The most sessions attended to at a time; others wait their turn.
-const MOST: usize = 64;
+const MOST: usize = 256;
 /// How often it is looked who waits for that.
 const TICK: Duration = Duration::from_millis(500);
 

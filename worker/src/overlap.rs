@@ -60,8 +60,17 @@ impl Overlap {
             .find(|bytes| held.starts_with(&self.existing[self.existing.len() - bytes..]));
         match repeated {
             Some(bytes) if bytes >= CHANCE || bytes == self.existing.len() => held[bytes..].to_owned(),
-            // White space at the seam is never meant twice.
-            _ if self.existing.ends_with(char::is_whitespace) => held.trim_start().to_owned(),
+            // The white space that the text ends with was not seen by the model, or is said again: it is meant once. What
+            // follows it is the answer's own, such as an indentation.
+            _ if self.existing.ends_with(char::is_whitespace) => {
+                let seam = &self.existing[self.existing.trim_end().len()..];
+                let again = std::iter::zip(seam.chars(), held.chars()).take_while(|(old, new)| old == new);
+                let bytes: usize = again.map(|(_, new)| new.len_utf8()).sum();
+                let rest = &held[bytes..];
+                // A space that only parts two words is not doubled.
+                if seam == " " || seam.trim_end_matches(' ').is_empty() { rest.trim_start_matches(' ') } else { rest }
+                    .to_owned()
+            }
             _ if self.quoted && seam_is_missing(&self.existing, &held) => format!(" {held}"),
             _ => held,
         }

@@ -118,6 +118,9 @@ impl Device {
         exported.names.extend(members.into_iter().map(|member| (member.id, member.name)));
         let agents = self.workspace().agents;
         exported.names.extend(agents.into_iter().map(|(id, agent)| (id, agent.name)));
+        // Whoever isn't named in it is nobody's business elsewhere.
+        let said = exported.document.to_string();
+        exported.names.retain(|id, _| said.contains(id.as_str()));
         Ok(exported)
     }
 

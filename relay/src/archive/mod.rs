@@ -3,7 +3,7 @@
 //!
 //! The file is a tar archive, so that it can be looked into with any tool: `skein.json` ([`Head`]) first, then `blobs/ID`,
 //! for each document `writers/SCOPE/ID` (JSON) before `changes/SCOPE/ID` (automerge's chunks, one after the other),
-//! `graves/SCOPE/ID`, `marks.json`, and last `end.json`, without which it is not whole. [`write`] makes it, [`read`] takes
+//! `graves/SCOPE/ID`, `firings.json`, `marks.json`, and last `end.json`, without which it is not whole. [`write`] makes it, [`read`] takes
 //! it apart, [`restore`] puts it into a running relay, [`serve`] is its two addresses.
 //!
 //! Invariant: a workspace that comes in is the one that went out: same ids, same hashes, same writers, so same costs. No
@@ -22,6 +22,7 @@ use crate::accounts::{Member, SavedSeed, Workspace};
 const VERSION: u32 = 1;
 const HEAD: &str = "skein.json";
 const MARKS: &str = "marks.json";
+const FIRINGS: &str = "firings.json";
 const END: &str = "end.json";
 
 /// What stands first.

@@ -12,10 +12,10 @@ use skein_engine::blob::{BlobId, MAX_BYTES};
 use skein_engine::graph::change::{ParsedChange, split};
 use skein_engine::ids::{ActorId, DocumentId, Scope};
 use skein_engine::session::conversation::Writer;
-use skein_engine::wire::catalog::Mark;
+use skein_engine::wire::catalog::{Firing, Mark};
 use tar::{Archive, Entry};
 
-use super::{ArchiveError, END, HEAD, Head, MARKS, VERSION};
+use super::{ArchiveError, END, FIRINGS, HEAD, Head, MARKS, VERSION};
 use crate::store::ledger::Grave;
 
 /// Bytes of one document's changes, and of any other entry but a file: more is a mistake.
@@ -32,6 +32,7 @@ pub(super) enum Piece {
     Document(Key, Vec<(Writer, Bytes)>),
     Grave(Key, Grave),
     Marks(Vec<(Scope, Mark)>),
+    Firings(Vec<Firing>),
 }
 
 /// Gives out each piece in its order, until `take` says no. An archive without its end is an error.
@@ -69,7 +70,12 @@ pub(super) fn read(
                 check(&head)?;
                 take(Piece::Head(Box::new(head)))?;
             }
-            None if path == MARKS => take(Piece::Marks(json(&mut entry, &path)?))?,
+            None if path == MARKS => {
+                let mut marks: Vec<(Scope, Mark)> = json(&mut entry, &path)?;
+                marks.retain(|(scope, _)| scopes.contains(scope));
+                take(Piece::Marks(marks))?;
+            }
+            None if path == FIRINGS => take(Piece::Firings(json(&mut entry, &path)?))?,
             None if path == END => {
                 ended = true;
                 break;
@@ -118,6 +124,11 @@ fn check(head: &Head) -> Result<(), ArchiveError> {
     if !id(&head.workspace.id) || members.iter().any(|member| !id(&member.id) || member.workspace != head.workspace.id)
     {
         return Err(content("its ids are none"));
+    }
+    let scopes: BTreeSet<Scope> =
+        std::iter::once(head.workspace.scope()).chain(members.iter().map(|member| member.scope())).collect();
+    if head.seeds.iter().any(|seed| !scopes.contains(&seed.scope)) {
+        return Err(content("it makes documents of another workspace"));
     }
     let names = members.iter().map(|member| &member.name).chain([&head.workspace.name]);
     match names.into_iter().find(|name| crate::accounts::name(name).is_err()) {

@@ -82,6 +82,13 @@ pub(super) async fn restore(
                 app.hub.purge(key.clone()).await.map_err(|error| ArchiveError::Failed(error.to_string()))?;
                 app.catalog.buried(key, grave);
             }
+            Piece::Firings(firings) => {
+                let scope = restored.as_ref().map(|(workspace, _)| workspace.scope());
+                let (ledger, scope) =
+                    (app.ledger.clone(), scope.ok_or_else(|| ArchiveError::Content("it has no head".into()))?);
+                let kept = tokio::task::spawn_blocking(move || ledger.keep_firings(&scope, &firings)).await;
+                kept.map_err(stopped)?.map_err(|error| ArchiveError::Failed(error.to_string()))?;
+            }
             Piece::Marks(marks) => {
                 let (ledger, kept) = (app.ledger.clone(), marks.clone());
                 let saved = tokio::task::spawn_blocking(move || ledger.keep_marks(&kept)).await;

@@ -1,6 +1,7 @@
 //! A workspace → an archive, read off the stores of a relay that goes on running: each document as it stands at the moment
 //! when it is read. Blocks.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -8,7 +9,7 @@ use skein_engine::blob::BlobId;
 use skein_engine::ids::{DocumentId, Scope};
 use tar::{Builder, Header};
 
-use super::{END, HEAD, Head, MARKS, VERSION};
+use super::{END, FIRINGS, HEAD, Head, MARKS, VERSION};
 use crate::accounts::{Accounts, SavedSeed, Workspace};
 use crate::blobs::Blobs;
 use crate::store::ledger::Ledger;
@@ -46,15 +47,18 @@ pub(super) fn write(source: &Source<'_>, out: impl Write) -> io::Result<()> {
     };
     let mut archive = Archive(Builder::new(out));
     archive.json(HEAD, &head)?;
+    let mut written = HashSet::new();
     for blob in blobs {
+        written.insert(blob);
         archive.blob(source, blob)?;
     }
     for (scope, document) in &documents {
         let key = (scope.clone(), *document);
-        let writers = source.ledger.writers(&key).map_err(failed)?;
-        archive.json(&format!("writers/{}/{document}", scope.as_str()), &writers)?;
         // What is damaged on the disk is not in it: devices bring that back to the relay that is left, or to the new one.
         let records = source.log.scan_now(scope, *document).map_err(failed)?;
+        // Read after the changes: whoever wrote one of them is among them.
+        let writers = source.ledger.writers(&key).map_err(failed)?;
+        archive.json(&format!("writers/{}/{document}", scope.as_str()), &writers)?;
         let bytes: Vec<u8> = records.iter().flat_map(|record| record.bytes.iter().copied()).collect();
         archive.entry(&format!("changes/{}/{document}", scope.as_str()), bytes.len() as u64, bytes.as_slice())?;
     }
@@ -63,6 +67,14 @@ pub(super) fn write(source: &Source<'_>, out: impl Write) -> io::Result<()> {
             archive.json(&format!("graves/{}/{document}", scope.as_str()), &grave)?;
         }
     }
+    // What was attached meanwhile, and is named by what was read meanwhile.
+    for blob in source.blobs.list_now(&source.workspace.id)? {
+        if written.insert(blob) {
+            archive.blob(source, blob)?;
+        }
+    }
+    let firings = source.ledger.all_firings(&source.workspace.scope()).map_err(failed)?;
+    archive.json(FIRINGS, &firings)?;
     let marks = source.ledger.marks().map_err(failed)?;
     let marks: Vec<_> = marks.into_iter().filter(|mark| scopes.contains(&mark.scope)).collect();
     archive.json(MARKS, &marks.into_iter().map(|saved| (saved.scope, saved.mark)).collect::<Vec<_>>())?;

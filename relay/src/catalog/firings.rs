@@ -14,6 +14,8 @@ use super::{Ask, Catalog, blocking};
 
 /// Characters of an id.
 const MAX_ID: usize = 64;
+/// Triggers that are told at a time: some 3 MB at most.
+const MAX_TOLD: usize = 200;
 /// Characters of a reason.
 const MAX_REASON: usize = 1_000;
 
@@ -108,7 +110,10 @@ impl Catalog {
         tokio::spawn(async move {
             match blocking(move || ledger.triggered(&scope)).await {
                 Ok(triggers) if triggers.is_empty() => {}
-                Ok(triggers) => {
+                Ok(mut triggers) => {
+                    // Those that are told are fired first; the others are told at the next trigger or offer.
+                    triggers.sort_by_key(|trigger| trigger.at);
+                    triggers.truncate(MAX_TOLD);
                     let frame = Box::new(FromRelay::Triggered { triggers });
                     let _ = asks.send(Ask::Say { connection: id, frame });
                 }

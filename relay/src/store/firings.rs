@@ -64,6 +64,21 @@ impl Ledger {
         Ok(latest.cloned().collect())
     }
 
+    /// All firings of a workspace.
+    pub fn all_firings(&self, scope: &Scope) -> Result<Vec<Firing>, StoreError> {
+        self.scan(&prefix(b'f', scope, None))
+    }
+
+    /// Records firings that came with an archive, where none of their id is known.
+    pub fn keep_firings(&self, scope: &Scope, firings: &[Firing]) -> Result<(), StoreError> {
+        for firing in firings {
+            if self.firing(scope, &firing.task, &firing.id)?.is_none() {
+                self.fire(scope, firing)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Keeps a trigger until it is fired. `false`: too many of its task wait already.
     pub fn trigger(&self, scope: &Scope, trigger: &Trigger) -> Result<bool, StoreError> {
         let waiting = self.scan::<Trigger>(&prefix(b'g', scope, Some(&trigger.task)))?;

@@ -74,7 +74,10 @@ impl Turn<'_> {
     pub(super) async fn answer(&mut self) -> Result<Said, DeviceError> {
         let (mut fruitless, mut backed_off) = (0, Duration::ZERO);
         loop {
-            let prompt = self.prompt().await?;
+            let prompt = match self.prompt().await? {
+                Ok(prompt) => prompt,
+                Err(failure) => return Ok(Said::Failed(failure)),
+            };
             if prompt.entries.is_empty() {
                 let nothing = Failure::new(Class::BadRequest, "there is no text to answer");
                 return Ok(Said::Failed(nothing));
@@ -175,9 +178,11 @@ impl Turn<'_> {
         }
     }
 
-    async fn prompt(&mut self) -> Result<Prompt, DeviceError> {
+    async fn prompt(&mut self) -> Result<Result<Prompt, Failure>, DeviceError> {
         let conversation = self.link.read(|device, now| device.conversation(now, self.session))?;
-        files::load(self.link, &conversation, &mut self.files).await;
+        if let Err(why) = files::load(self.link, &conversation, &self.run.turn, &mut self.files).await {
+            return Ok(Err(Failure::new(Class::Network, why)));
+        }
         let asked = Asked {
             provider: &self.model.endpoint.name,
             model: &self.model.name,
@@ -195,7 +200,7 @@ impl Turn<'_> {
             let prefill = self.model.endpoint.kind.prefills() && !thinks && !self.no_prefill;
             prompt.resume = Some(if prefill { Resume::Prefill } else { Resume::Quote });
         }
-        Ok(prompt)
+        Ok(Ok(prompt))
     }
 
     async fn attempt(&mut self, prompt: &Prompt, gained: &mut bool) -> Result<Said, DeviceError> {
@@ -255,7 +260,11 @@ impl Turn<'_> {
                 Ok(Said::Failed(Failure::new(Class::Cut, "the provider gave up in the middle")))
             }
             (None, Some((stop, explanation))) => {
-                let calls = draft.calls.into_values().filter(|call| call.input.is_some()).collect();
+                let whole = draft.calls.into_values().filter(|call| call.input.is_some());
+                // An answer that was refused or cut off is no answer to act on.
+                let (calls, void): (Vec<_>, Vec<_>) =
+                    whole.partition(|_| stop.completes_calls() || stop == Stop::Length);
+                void.iter().try_for_each(|call| self.page.set_call(call, CallState::Cancelled))?;
                 Ok(Said::Answer(Answer { stop, explanation, spoke: draft.spoke, calls }))
             }
             (Some(failure), _) => {
