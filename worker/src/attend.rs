@@ -125,6 +125,7 @@ struct Beginning {
     preamble: Preamble,
     tools: Toolbox,
     step_limit: u32,
+    notice: Option<String>,
 }
 
 impl Beginning {
@@ -179,7 +180,8 @@ impl Beginning {
         };
         let own = agent.step_limit.map(|steps| u32::try_from(steps).unwrap_or(u32::MAX));
         let step_limit = own.unwrap_or(context.settings.worker.step_limit);
-        Some(Self { run, model, preamble, tools, step_limit })
+        let notice = last.and_then(|last| too_small(last, &named, model.as_ref().ok()?));
+        Some(Self { run, model, preamble, tools, step_limit, notice })
     }
 
     /// Stores the run and carries it through.
@@ -274,6 +276,7 @@ impl Beginning {
                         files: Files::new(),
                         context: None,
                         warned: false,
+                        notice: self.notice,
                         no_prefill: false,
                     };
                     turn.carry_through().await;
@@ -323,6 +326,14 @@ async fn agent(link: &Link, session: &Session) -> Option<(String, Agent, Workspa
     })
 }
 
+/// What to say where a session changes to a model that can't take in as much as the one before has read.
+fn too_small(last: &Run, named: &str, model: &Model) -> Option<String> {
+    let (context, window) = (last.context?, model.context_window?);
+    (last.full_model().as_deref() != Some(named) && context > window).then(|| {
+        format!("{named} takes in {window} tokens; this conversation has about {context}: the provider may refuse it.")
+    })
+}
+
 /// When a run of a task has streamed for as long as the task allows. What it waited for people doesn't count, and what
 /// people have asked for since is no part of the task's run.
 fn deadline(link: &Link, session: DocumentId, run: &Run) -> Option<Timestamp> {
@@ -352,5 +363,28 @@ fn decisions(kind: WorkKind, conversation: Conversation) -> BTreeMap<String, Dec
     match kind {
         WorkKind::Continue | WorkKind::TakeOver | WorkKind::Decide => conversation.decisions,
         _ => BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_to_a_model_that_takes_in_less_than_was_read_is_said_once() {
+        let mut small = Settings::default().resolve("demo/demo").expect("the demo is always there");
+        small.context_window = Some(8_000);
+        let run = |model: &str, context: u64| Run {
+            provider: Some("p".into()),
+            model: Some(model.into()),
+            context: Some(context),
+            ..Run::new("t", Epoch(1), Vec::new())
+        };
+        let said = too_small(&run("large", 9_000), "p/small", &small);
+        assert!(said.is_some_and(|said| said.contains("8000") && said.contains("9000")));
+        assert_eq!(too_small(&run("small", 9_000), "p/small", &small), None, "it is no change");
+        assert_eq!(too_small(&run("large", 7_000), "p/small", &small), None, "it fits");
+        small.context_window = None;
+        assert_eq!(too_small(&run("large", 9_000), "p/small", &small), None, "nobody knows");
     }
 }

@@ -72,6 +72,8 @@ pub struct Turn<'a> {
     pub context: Option<(u64, Option<Timestamp>)>,
     /// Whether it was said that a limit can't be kept.
     pub warned: bool,
+    /// What is said before the first answer.
+    pub notice: Option<String>,
     /// Whether the provider refused to continue an answer of its own: then it is quoted.
     pub no_prefill: bool,
 }
@@ -118,6 +120,9 @@ impl Turn<'_> {
     }
 
     async fn steps(&mut self) -> Result<End, DeviceError> {
+        if let Some(notice) = self.notice.take() {
+            self.page.event(&notice)?;
+        }
         if let Some(end) = self.take_up_calls().await? {
             return Ok(end);
         }
