@@ -35,7 +35,7 @@ mod hub;
 mod lease;
 mod outgoing;
 mod projector;
-mod queries;
+pub mod queries;
 mod relay;
 mod server;
 mod sessions;

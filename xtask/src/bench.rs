@@ -13,7 +13,8 @@ pub fn run_named(name: &str, json: Option<PathBuf>) -> Outcome {
     match name {
         "smoke" => smoke(json),
         "model" => model(json),
-        _ => Err(Failure(format!("there is no benchmark \"{name}\"; there are: smoke, model"))),
+        "query" => query(json),
+        _ => Err(Failure(format!("there is no benchmark \"{name}\"; there are: smoke, model, query"))),
     }
 }
 
@@ -34,6 +35,14 @@ fn model(json: Option<PathBuf>) -> Outcome {
     let mut bench = compile("bench-model")?;
     bench.env("SKEIN_BENCH_WASM", module).env("SKEIN_BENCH_PAGE", root().join("web/tests/bench-model.mjs"));
     finish(bench, json)
+}
+
+/// Reads and writes the relay's own files, so it is an example of that crate.
+fn query(json: Option<PathBuf>) -> Outcome {
+    step("compiling the benchmark", || {
+        run(cargo().args(["build", "--quiet", "--release", "--package", "skein-relay", "--example", "bench_query"]))
+    })?;
+    finish(Command::new(crate::tool::target().join("release/examples/bench_query")), json)
 }
 
 fn compile(name: &str) -> Outcome<Command> {
