@@ -65,6 +65,7 @@ fn page(session: u64, numbers: &mut Numbers) -> Page {
         runs: Vec::new(),
     };
     for n in 0..MESSAGES {
+        let called = (n % 2 == 1 && numbers.below(3) == 0).then(|| format!("tool{}", numbers.below(12)));
         let (at, asks) = (Timestamp(begun + n * 45_000), n % 2 == 0);
         let status = if numbers.below(40) == 0 { "failed" } else { "completed" };
         page.messages.push(MessageRow {
@@ -76,6 +77,7 @@ fn page(session: u64, numbers: &mut Numbers) -> Page {
             action: action.clone(),
             status,
             at,
+            tools: called.iter().cloned().collect(),
             text: numbers.text(if asks { 40 } else { 200 }),
         });
         if asks {
@@ -94,11 +96,11 @@ fn page(session: u64, numbers: &mut Numbers) -> Page {
             cost: Some(Micros(numbers.below(50_000))),
             ..RunRow::default()
         });
-        if numbers.below(3) == 0 {
+        if let Some(tool) = called {
             page.calls.push(CallRow {
                 id: format!("{session}-{n}c"),
                 message: format!("{session}-{n}"),
-                tool: format!("tool{}", numbers.below(12)),
+                tool,
                 status: if numbers.below(30) == 0 { "failed" } else { "done" },
                 agent: agent.clone(),
                 model: model.clone(),

@@ -14,7 +14,7 @@ use skein_engine::session::model::Usage;
 use skein_engine::workspace::schedule;
 
 use super::store::{BUCKET_MS, QueryError, Store, number_at};
-use super::words::{asked, snippet};
+use super::words::{asked, facet, matching, snippet};
 
 /// How long a question may take.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -52,6 +52,13 @@ pub struct Filter {
     pub limit: usize,
     /// The row after which it goes on.
     pub after: Option<i64>,
+}
+
+impl Filter {
+    fn is_of_no_cost(&self) -> Result<(), QueryError> {
+        let asked = self.min_cost.map(|_| QueryError::Bad("only runs have a cost: ask runs".to_owned()));
+        asked.map_or(Ok(()), Err)
+    }
 }
 
 /// A page of rows.
@@ -169,6 +176,8 @@ pub struct Spending {
 struct Where {
     sql: String,
     values: Vec<Value>,
+    /// What the newest are known by.
+    order: String,
 }
 
 impl Where {
@@ -178,57 +187,67 @@ impl Where {
         self.values.push(value.into());
     }
 
-    fn of(filter: &Filter, table: &str) -> Result<Self, QueryError> {
+    /// Conditions on a table, and the tables to read. What one index of the table can't answer alone (words, the tools of
+    /// a message, several filters at once) is asked of its full-text index `words`, the newest first.
+    fn of(filter: &Filter, table: &str, words: Option<&str>) -> Result<(Self, String), QueryError> {
         let mut all = Self::default();
-        let id = format!("{table}.id");
+        let mut facets = Vec::new();
         if let Some(session) = &filter.session {
             all.and(&format!("{table}.session = (SELECT id FROM sessions WHERE document = ?)"), session.clone());
+            facets.push(facet("session", session));
         }
-        for (column, value) in
-            [("agent", &filter.agent), ("action", &filter.action), ("model", &filter.model), ("status", &filter.status)]
-        {
+        let mut columns = vec![
+            ("agent", &filter.agent),
+            ("action", &filter.action),
+            ("model", &filter.model),
+            ("status", &filter.status),
+        ];
+        match table {
+            "messages" => columns.push(("role", &filter.role)),
+            "calls" => columns.push(("tool", &filter.tool)),
+            _ => {}
+        }
+        for (column, value) in columns {
             if let Some(value) = value {
                 all.and(&format!("{table}.{column} = ?"), value.clone());
+                facets.push(facet(column, value));
             }
         }
-        if let Some(since) = filter.since {
-            all.and(&format!("{id} >= ?"), number_at(since));
+        let mut by_words = filter.text.is_some() || facets.len() > 1;
+        if let ("messages", Some(tool)) = (table, &filter.tool) {
+            facets.push(facet("tool", tool));
+            by_words = true;
         }
-        if let Some(until) = filter.until {
-            all.and(&format!("{id} < ?"), number_at(until));
+        let (id, from) = match words.filter(|_| by_words) {
+            Some(words) => {
+                let asked = filter
+                    .text
+                    .as_deref()
+                    .map(|text| asked(text).ok_or_else(|| QueryError::Bad("there is no word in the text".to_owned())));
+                all.and(&format!("{words} MATCH ?"), matching(&facets, asked.transpose()?.as_deref()));
+                // In this order: SQLite would ask the index again for each row that a single filter leaves.
+                (format!("{words}.rowid"), format!("{words} CROSS JOIN {table} ON {table}.id = {words}.rowid"))
+            }
+            None => (format!("{table}.id"), table.to_owned()),
+        };
+        let least = filter.since.map(|since| (">=", number_at(since)));
+        let beyond = [filter.until.map(number_at), filter.after].into_iter().flatten().min().map(|end| ("<", end));
+        for (compares, number) in least.into_iter().chain(beyond) {
+            all.and(&format!("{id} {compares} ?"), number);
         }
-        if let Some(after) = filter.after {
-            all.and(&format!("{id} < ?"), after);
-        }
-        Ok(all)
-    }
-
-    /// Words of a full-text table: the tables to read, the newest first.
-    fn words(&mut self, text: &Option<String>, words: &str, table: &str) -> Result<String, QueryError> {
-        let Some(text) = text else { return Ok(table.to_owned()) };
-        let asked = asked(text).ok_or_else(|| QueryError::Bad("there is no word in the text".to_owned()))?;
-        self.and(&format!("{words} MATCH ?"), asked);
-        Ok(format!("{words} JOIN {table} ON {table}.id = {words}.rowid"))
+        all.order = id;
+        Ok((all, from))
     }
 }
 
 impl Store {
     /// Messages.
     pub fn messages(&self, filter: &Filter) -> Result<Rows<FoundMessage>, QueryError> {
-        let mut all = Where::of(filter, "messages")?;
-        if let Some(role) = &filter.role {
-            all.and("messages.role = ?", role.clone());
-        }
-        if let Some(tool) = &filter.tool {
-            all.and(
-                "EXISTS (SELECT 1 FROM calls WHERE calls.session = messages.session AND calls.message = messages.message AND calls.tool = ?)",
-                tool.clone(),
-            );
-        }
-        let from = all.words(&filter.text, "words", "messages")?;
+        filter.is_of_no_cost()?;
+        let (all, from) = Where::of(filter, "messages", Some("words"))?;
         let columns =
             "messages.id, document, name, message, role, author, agent, model, action, status, at, messages.text";
-        self.page(filter, columns, &from, ("messages", filter.text.as_ref().map(|_| "words")), all, |row| {
+        self.page(filter, columns, &from, "messages", all, |row| {
             let text: String = row.get(11)?;
             Ok(FoundMessage {
                 session: row.get(1)?,
@@ -249,13 +268,13 @@ impl Store {
 
     /// Tool calls.
     pub fn calls(&self, filter: &Filter) -> Result<Rows<FoundCall>, QueryError> {
-        let mut all = Where::of(filter, "calls")?;
-        if let Some(tool) = &filter.tool {
-            all.and("calls.tool = ?", tool.clone());
+        filter.is_of_no_cost()?;
+        let (mut all, from) = Where::of(filter, "calls", Some("call_words"))?;
+        if let Some(role) = &filter.role {
+            all.and("'assistant' = ?", role.clone());
         }
-        let from = all.words(&filter.text, "call_words", "calls")?;
         let columns = "calls.id, document, name, call, message, tool, agent, model, action, status, at, input, result";
-        self.page(filter, columns, &from, ("calls", filter.text.as_ref().map(|_| "call_words")), all, |row| {
+        self.page(filter, columns, &from, "calls", all, |row| {
             let (input, result): (String, Option<String>) = (row.get(11)?, row.get(12)?);
             let whole = || format!("{input} {}", result.as_deref().unwrap_or_default());
             Ok(FoundCall {
@@ -278,18 +297,18 @@ impl Store {
 
     /// Runs.
     pub fn runs(&self, filter: &Filter) -> Result<Rows<FoundRun>, QueryError> {
-        let mut all = Where::of(filter, "runs")?;
+        if filter.text.is_some() || filter.role.is_some() || filter.tool.is_some() {
+            return Err(QueryError::Bad("runs have no text, role or tool: ask messages or tools".to_owned()));
+        }
+        let (mut all, from) = Where::of(filter, "runs", None)?;
         if let Some(least) = filter.min_cost {
             all.and("runs.cost >= ?", i64::try_from(least).unwrap_or(i64::MAX));
-        }
-        if filter.text.is_some() {
-            return Err(QueryError::Bad("runs have no text: ask messages or tools".to_owned()));
         }
         // What a deleted session spent counts; it isn't listed.
         all.and("sessions.deleted = ?", false);
         let columns = "runs.id, document, name, run, turn, agent, model, action, runs.task, status, stop_reason, error, at, ended, \
                        input, output, reasoning, cache_read, cache_write, cache_write_long, cost, estimated";
-        self.page(filter, columns, "runs", ("runs", None), all, |row| {
+        self.page(filter, columns, &from, "runs", all, |row| {
             Ok(FoundRun {
                 session: row.get(1)?,
                 session_name: row.get(2)?,
@@ -316,15 +335,15 @@ impl Store {
         filter: &Filter,
         columns: &str,
         from: &str,
-        (table, words): (&str, Option<&str>),
+        table: &str,
         all: Where,
         read: impl Fn(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Rows<T>, QueryError> {
         let limit = filter.limit.max(1);
-        let order = words.map_or(format!("{table}.id"), |words| format!("{words}.rowid"));
         let sql = format!(
-            "SELECT {columns} FROM {from} JOIN sessions ON sessions.id = {table}.session{} ORDER BY {order} DESC LIMIT {}",
+            "SELECT {columns} FROM {from} JOIN sessions ON sessions.id = {table}.session{} ORDER BY {} DESC LIMIT {}",
             all.sql,
+            all.order,
             limit + 1
         );
         self.in_time(|| {
@@ -449,4 +468,222 @@ fn clip(mut text: String) -> String {
         text.push('…');
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use skein_engine::ids::{DocumentId, Micros, Scope};
+
+    use super::super::page::{CallRow, MessageRow, Page, RunRow};
+    use super::*;
+
+    /// Numbers that look random and are the same each time (Knuth's linear congruential generator).
+    struct Numbers(u64);
+
+    impl Numbers {
+        fn below(&mut self, end: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % end
+        }
+
+        fn one_of<'a>(&mut self, all: &[&'a str]) -> &'a str {
+            all[usize::try_from(self.below(all.len() as u64)).unwrap()]
+        }
+
+        fn maybe(&mut self, all: &[&str]) -> Option<String> {
+            (self.below(2) == 0).then(|| self.one_of(all).to_owned())
+        }
+    }
+
+    const AGENTS: [&str; 2] = ["a1", "a2"];
+    const MODELS: [&str; 2] = ["p/m1", "p/m2"];
+    const ACTIONS: [&str; 2] = ["x", "y"];
+    const STATES: [&str; 2] = ["completed", "failed"];
+    const TOOLS: [&str; 3] = ["read_file", "run", "fetch"];
+    const WORDS: [&str; 4] = ["apple", "naïve", "東京", "TODO:"];
+
+    fn at(numbers: &mut Numbers) -> Timestamp {
+        Timestamp(1_790_000_000_000 + numbers.below(40) * 1_000)
+    }
+
+    fn page(session: u8, numbers: &mut Numbers) -> Page {
+        let mut page = Page {
+            scope: Scope::from("w/one"),
+            session: DocumentId::from_bytes([session; 16]),
+            heads: Vec::new(),
+            deleted: numbers.below(6) == 0,
+            name: format!("Session {session}"),
+            task: numbers.maybe(&["t"]),
+            messages: Vec::new(),
+            calls: Vec::new(),
+            runs: Vec::new(),
+        };
+        for n in 0..numbers.below(8) {
+            let (agent, model) = (numbers.maybe(&AGENTS), numbers.maybe(&MODELS));
+            let (action, status, at) = (numbers.maybe(&ACTIONS), numbers.one_of(&STATES), at(numbers));
+            let id = format!("{session}-{n}");
+            let tool = numbers.maybe(&TOOLS);
+            page.messages.push(MessageRow {
+                id: id.clone(),
+                role: numbers.one_of(&["user", "assistant"]),
+                author: None,
+                agent: agent.clone(),
+                model: model.clone(),
+                action: action.clone(),
+                status,
+                at,
+                tools: tool.iter().cloned().collect(),
+                text: format!("{} {}", numbers.one_of(&WORDS), numbers.one_of(&WORDS)),
+            });
+            page.calls.extend(tool.map(|tool| CallRow {
+                id: format!("{id}c"),
+                message: id.clone(),
+                tool,
+                status,
+                agent: agent.clone(),
+                model: model.clone(),
+                action: action.clone(),
+                at,
+                input: numbers.one_of(&WORDS).to_owned(),
+                result: None,
+            }));
+            page.runs.push(RunRow {
+                key: format!("{id}/1"),
+                turn: id,
+                agent,
+                model,
+                action,
+                status,
+                started: at,
+                usage: Usage { input: numbers.below(100), ..Usage::default() },
+                cost: Some(Micros(numbers.below(100))),
+                ..RunRow::default()
+            });
+        }
+        page
+    }
+
+    fn filter(numbers: &mut Numbers) -> Filter {
+        let some = |numbers: &mut Numbers| numbers.below(4) == 0;
+        Filter {
+            session: some(numbers).then(|| DocumentId::from_bytes([numbers.below(12) as u8; 16]).to_string()),
+            role: some(numbers).then(|| numbers.one_of(&["user", "assistant"]).to_owned()),
+            tool: some(numbers).then(|| numbers.one_of(&TOOLS).to_owned()),
+            agent: some(numbers).then(|| numbers.one_of(&AGENTS).to_owned()),
+            action: some(numbers).then(|| numbers.one_of(&ACTIONS).to_owned()),
+            model: some(numbers).then(|| numbers.one_of(&MODELS).to_owned()),
+            status: some(numbers).then(|| numbers.one_of(&STATES).to_owned()),
+            since: some(numbers).then(|| at(numbers)),
+            until: some(numbers).then(|| at(numbers)),
+            text: some(numbers).then(|| numbers.one_of(&["app", "naive", "京", "東京", "todo"]).to_owned()),
+            min_cost: some(numbers).then(|| numbers.below(100)),
+            limit: usize::try_from(1 + numbers.below(7)).unwrap(),
+            after: None,
+        }
+    }
+
+    /// All pages of a question, one after another.
+    fn all<T>(filter: &Filter, ask: impl Fn(&Filter) -> Rows<T>) -> Vec<T> {
+        let (mut filter, mut found) = (filter.clone(), Vec::new());
+        loop {
+            let page = ask(&filter);
+            assert!(page.rows.len() <= filter.limit);
+            found.extend(page.rows);
+            let Some(next) = page.next else { return found };
+            filter.after = Some(next.parse().unwrap());
+        }
+    }
+
+    fn says(text: &str, words: &Option<String>) -> bool {
+        let (text, words) = (text.to_lowercase().replace('ï', "i"), words.as_deref().unwrap_or_default());
+        let chinese = words.chars().any(|letter| letter > '\u{3000}');
+        words.is_empty()
+            || text.split(' ').any(|word| if chinese { word.contains(words) } else { word.starts_with(words) })
+    }
+
+    #[test]
+    fn every_question_gives_what_going_through_all_rows_gives() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut store = Store::own(&folder.path().join("one.sqlite")).unwrap();
+        let mut numbers = Numbers(11);
+        let mut pages: BTreeMap<u8, Page> = BTreeMap::new();
+        for round in 0..60 {
+            // Sessions come, and are written anew with all that was there gone.
+            let session = numbers.below(12) as u8;
+            let page = page(session, &mut numbers);
+            store.put(&page).unwrap();
+            pages.insert(session, page);
+            for _ in 0..if round < 40 { 5 } else { 40 } {
+                check(&store, &pages, &filter(&mut numbers));
+            }
+        }
+    }
+
+    fn check(store: &Store, pages: &BTreeMap<u8, Page>, asked: &Filter) {
+        let is = |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);
+        let then =
+            |at: Timestamp| asked.since.is_none_or(|since| at >= since) && asked.until.is_none_or(|end| at < end);
+        let of = |page: &&Page| !page.deleted && same(&asked.session, &page.session.to_string());
+        let sorted = |mut all: Vec<(i64, String)>| {
+            all.sort();
+            all
+        };
+
+        let free = Filter { min_cost: None, ..asked.clone() };
+        let found = all(&free, |filter| store.messages(filter).unwrap());
+        assert!(found.is_sorted_by(|a, b| a.at >= b.at));
+        let found = sorted(found.into_iter().map(|row| (row.at, row.id)).collect());
+        let rows = pages.values().filter(of).flat_map(|page| &page.messages).filter(|row| {
+            let tool = asked.tool.as_ref().is_none_or(|tool| row.tools.contains(tool));
+            let whose = is(&asked.agent, &row.agent) && is(&asked.model, &row.model) && is(&asked.action, &row.action);
+            tool && whose
+                && same(&asked.role, row.role)
+                && same(&asked.status, row.status)
+                && then(row.at)
+                && says(&row.text, &asked.text)
+        });
+        assert_eq!(found, sorted(rows.map(|row| (row.at.0 as i64, row.id.clone())).collect()), "messages {asked:?}");
+
+        let found = all(&free, |filter| store.calls(filter).unwrap());
+        let found = sorted(found.into_iter().map(|row| (row.at, row.id)).collect());
+        let rows = pages.values().filter(of).flat_map(|page| &page.calls).filter(|row| {
+            let whose = is(&asked.agent, &row.agent) && is(&asked.model, &row.model) && is(&asked.action, &row.action);
+            whose
+                && same(&asked.tool, &row.tool)
+                && same(&asked.role, "assistant")
+                && same(&asked.status, row.status)
+                && then(row.at)
+                && says(&row.input, &asked.text)
+        });
+        assert_eq!(found, sorted(rows.map(|row| (row.at.0 as i64, row.id.clone())).collect()), "calls {asked:?}");
+
+        let untold = Filter { text: None, role: None, tool: None, ..asked.clone() };
+        let found = all(&untold, |filter| store.runs(filter).unwrap());
+        let found = sorted(found.into_iter().map(|row| (row.started_at, row.id)).collect());
+        let rows = pages.values().filter(of).flat_map(|page| &page.runs).filter(|row| {
+            let whose = is(&asked.agent, &row.agent) && is(&asked.model, &row.model) && is(&asked.action, &row.action);
+            let dear = asked.min_cost.is_none_or(|least| row.cost.is_some_and(|cost| cost.0 >= least));
+            whose && dear && same(&asked.status, row.status) && then(row.started)
+        });
+        assert_eq!(found, sorted(rows.map(|row| (row.started.0 as i64, row.key.clone())).collect()), "runs {asked:?}");
+
+        for by in [By::Agent, By::Model, By::Action, By::Task, By::Day] {
+            let report = store.cost(by, Some("Pacific/Auckland"), None, None).unwrap();
+            let mut sums: BTreeMap<String, (u64, u64, u64)> = BTreeMap::new();
+            for (task, row) in pages.values().flat_map(|page| page.runs.iter().map(|row| (page.task.clone(), row))) {
+                let key = match by {
+                    By::Agent => row.agent.clone(),
+                    By::Model => row.model.clone(),
+                    By::Action => row.action.clone(),
+                    By::Task => task,
+                    By::Day => schedule::day(row.started, Some("Pacific/Auckland")).ok(),
+                };
+                let sum = sums.entry(key.unwrap_or_default()).or_default();
+                *sum = (sum.0 + 1, sum.1 + row.usage.input, sum.2 + row.cost.map_or(0, |cost| cost.0));
+            }
+            let report = report.into_iter().map(|row| (row.key, (row.runs, row.usage.input, row.cost_micros)));
+            assert_eq!(report.collect::<BTreeMap<_, _>>(), sums, "{by:?}");
+        }
+    }
 }

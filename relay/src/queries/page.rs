@@ -1,7 +1,7 @@
 //! What a session says, as rows: its shown and queued messages, their tool calls, and the runs that count. Derived data
 //! in, plain data out; the projector makes them, nothing else reads documents.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest, Sha256};
 use skein_engine::ids::{ChangeHash, DocumentId, Micros, Scope, Timestamp};
@@ -52,6 +52,8 @@ pub struct MessageRow {
     pub status: &'static str,
     /// When.
     pub at: Timestamp,
+    /// The tools that it calls, each once.
+    pub tools: BTreeSet<String>,
     /// Its words.
     pub text: String,
 }
@@ -221,6 +223,7 @@ impl Page {
         let at = message.created_at.unwrap_or_default();
         let action = action.or(turn.action.clone());
         let mut texts = Vec::new();
+        let mut tools = BTreeSet::new();
         let mut results: BTreeMap<&str, &str> = BTreeMap::new();
         for part in &message.parts {
             match &part.content {
@@ -238,6 +241,7 @@ impl Page {
         }
         for part in &message.parts {
             let Content::ToolCall { id, name, input, state, .. } = &part.content else { continue };
+            tools.insert(name.clone());
             let row = CallRow {
                 id: id.clone(),
                 message: message.id.clone(),
@@ -267,6 +271,7 @@ impl Page {
             action,
             status: turn.status,
             at,
+            tools,
             text: texts.join("\n\n"),
         });
     }

@@ -12,10 +12,10 @@ use skein_engine::ids::{ChangeHash, DocumentId, Timestamp};
 use skein_engine::session::spent::Spent;
 
 use super::page::{CallRow, MessageRow, Page, RunRow};
-use super::words::indexed;
+use super::words::{facet, indexed};
 
 /// The version of the tables; a file of another is made anew.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 /// Milliseconds of a sum.
 pub const BUCKET_MS: u64 = 15 * 60 * 1_000;
 /// Bits of a row's number below its time.
@@ -149,10 +149,10 @@ CREATE TRIGGER runs_removed AFTER DELETE ON runs BEGIN
         AND action = ifnull(old.action, '') AND task = ifnull(old.task, '');
 END;
 CREATE VIRTUAL TABLE words USING fts5 (
-    text, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2', prefix='2 3'
+    text, facets, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2', prefix='2 3'
 );
 CREATE VIRTUAL TABLE call_words USING fts5 (
-    text, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2', prefix='2 3'
+    text, facets, content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2', prefix='2 3'
 );
 ";
 
@@ -234,8 +234,8 @@ impl Store {
         let session: i64 =
             writing.query_row("SELECT id FROM sessions WHERE document = ?", [&document], |row| row.get(0))?;
         let (messages, calls): (&[_], &[_]) = if page.deleted { (&[], &[]) } else { (&page.messages, &page.calls) };
-        put_messages(&writing, session, messages)?;
-        put_calls(&writing, session, calls)?;
+        put_messages(&writing, (session, &document), messages)?;
+        put_calls(&writing, (session, &document), calls)?;
         put_runs(&writing, session, page.task.as_deref(), &page.runs)?;
         Ok(writing.commit()?)
     }
@@ -251,8 +251,8 @@ impl Store {
             .query_row("SELECT id FROM sessions WHERE document = ?", [&document], |row| row.get(0))
             .optional()?;
         if let Some(id) = id {
-            put_messages(&writing, id, &[])?;
-            put_calls(&writing, id, &[])?;
+            put_messages(&writing, (id, &document), &[])?;
+            put_calls(&writing, (id, &document), &[])?;
             put_runs(&writing, id, None, &[])?;
             writing.execute("DELETE FROM sessions WHERE id = ?", [id])?;
         }
@@ -293,6 +293,40 @@ fn summed(n: u64) -> i64 {
     int(n.min(1 << 53))
 }
 
+/// Facets of what is known of a row.
+fn facets(known: &[(&str, Option<&str>)]) -> String {
+    let known = known.iter().filter_map(|(kind, value)| Some(facet(kind, (*value)?)));
+    known.collect::<Vec<_>>().join(" ")
+}
+
+impl MessageRow {
+    fn facets(&self, document: &str) -> String {
+        let mut all = vec![
+            ("session", Some(document)),
+            ("role", Some(self.role)),
+            ("agent", self.agent.as_deref()),
+            ("model", self.model.as_deref()),
+            ("action", self.action.as_deref()),
+            ("status", Some(self.status)),
+        ];
+        all.extend(self.tools.iter().map(|tool| ("tool", Some(tool.as_str()))));
+        facets(&all)
+    }
+}
+
+impl CallRow {
+    fn facets(&self, document: &str) -> String {
+        facets(&[
+            ("session", Some(document)),
+            ("tool", Some(&self.tool)),
+            ("agent", self.agent.as_deref()),
+            ("model", self.model.as_deref()),
+            ("action", self.action.as_deref()),
+            ("status", Some(self.status)),
+        ])
+    }
+}
+
 /// Rows of a session by their own id: number and digest.
 fn known(
     writing: &Transaction<'_>,
@@ -319,7 +353,11 @@ pub fn number_at(at: Timestamp) -> i64 {
     int(at.0.min((1 << 42) - 1)) << BELOW
 }
 
-fn put_messages(writing: &Transaction<'_>, session: i64, rows: &[MessageRow]) -> Result<(), QueryError> {
+fn put_messages(
+    writing: &Transaction<'_>,
+    (session, document): (i64, &str),
+    rows: &[MessageRow],
+) -> Result<(), QueryError> {
     let mut before = known(writing, "messages", "message", session)?;
     for row in rows {
         let digest = row.digest();
@@ -347,14 +385,16 @@ fn put_messages(writing: &Transaction<'_>, session: i64, rows: &[MessageRow]) ->
                 digest,
             ],
         )?;
-        writing
-            .prepare_cached("INSERT INTO words (rowid, text) VALUES (?, ?)")?
-            .execute(params![id, indexed(&row.text)])?;
+        writing.prepare_cached("INSERT INTO words (rowid, text, facets) VALUES (?, ?, ?)")?.execute(params![
+            id,
+            indexed(&row.text),
+            row.facets(document)
+        ])?;
     }
     before.into_values().try_for_each(|(id, _)| remove(writing, "messages", Some("words"), id))
 }
 
-fn put_calls(writing: &Transaction<'_>, session: i64, rows: &[CallRow]) -> Result<(), QueryError> {
+fn put_calls(writing: &Transaction<'_>, (session, document): (i64, &str), rows: &[CallRow]) -> Result<(), QueryError> {
     let mut before = known(writing, "calls", "call", session)?;
     for row in rows {
         let digest = row.digest();
@@ -384,9 +424,11 @@ fn put_calls(writing: &Transaction<'_>, session: i64, rows: &[CallRow]) -> Resul
             ],
         )?;
         let text = format!("{} {} {}", row.tool, row.input, row.result.as_deref().unwrap_or_default());
-        writing
-            .prepare_cached("INSERT INTO call_words (rowid, text) VALUES (?, ?)")?
-            .execute(params![id, indexed(&text)])?;
+        writing.prepare_cached("INSERT INTO call_words (rowid, text, facets) VALUES (?, ?, ?)")?.execute(params![
+            id,
+            indexed(&text),
+            row.facets(document)
+        ])?;
     }
     before.into_values().try_for_each(|(id, _)| remove(writing, "calls", Some("call_words"), id))
 }

@@ -3,6 +3,11 @@
 //! FTS5's tokenizer finds no words in Chinese, Japanese and Korean, so their characters are indexed one by one and
 //! searched as phrases; other words match by their beginnings, without accents and in any case. Nothing that a person types
 //! is an operator.
+//!
+//! Beside its text a row has facets: its session, agent, status and so on, as one token each, so that a filter and words
+//! are asked of one index together. They begin with a character of private use, which no word that is asked does.
+
+use sha2::{Digest, Sha256};
 
 /// Characters of a snippet around what was found.
 const AROUND: usize = 60;
@@ -23,7 +28,22 @@ pub fn indexed(text: &str) -> String {
     out
 }
 
-/// What is asked of the index: all words, each by its beginning, characters of scripts without spaces as phrases. `None`:
+/// What a row is, as a token of the index: 64 bits of SHA-256 tell values apart.
+pub fn facet(kind: &str, value: &str) -> String {
+    format!("\u{e000}{kind}{}", hex::encode(&Sha256::digest(value)[..8]))
+}
+
+/// What is asked of the index: all facets, and all words of a text.
+pub fn matching(facets: &[String], words: Option<&str>) -> String {
+    let facets = facets.iter().map(|facet| format!("\"{facet}\"")).collect::<Vec<_>>().join(" AND ");
+    match (facets.is_empty(), words) {
+        (true, words) => format!("text : ({})", words.unwrap_or_default()),
+        (false, None) => format!("facets : ({facets})"),
+        (false, Some(words)) => format!("facets : ({facets}) AND text : ({words})"),
+    }
+}
+
+/// What is asked of texts: all words, each by its beginning, characters of scripts without spaces as phrases. `None`:
 /// there is no word in it.
 pub fn asked(text: &str) -> Option<String> {
     let mut terms = Vec::new();
@@ -36,7 +56,7 @@ pub fn asked(text: &str) -> Option<String> {
             false => terms.push(format!("\"{}\"*", folded_word(word))),
         }
     }
-    (!terms.is_empty()).then(|| terms.join(" "))
+    (!terms.is_empty()).then(|| terms.join(" AND "))
 }
 
 /// The part of a text around the first of the words.
@@ -122,10 +142,10 @@ mod tests {
     fn nothing_that_is_typed_is_an_operator() {
         assert_eq!(
             asked("TODO: don't \"quote\" NEAR(a b) -x*").unwrap(),
-            r#""todo"* "don"* "t"* "quote"* "near"* "a"* "b"* "x"*"#
+            r#""todo"* AND "don"* AND "t"* AND "quote"* AND "near"* AND "a"* AND "b"* AND "x"*"#
         );
         assert_eq!(asked(" :*\"()- "), None);
-        assert_eq!(asked("今日は weather東京").unwrap(), r#""今 日 は" "weather"* "東 京""#);
+        assert_eq!(asked("今日は weather東京").unwrap(), r#""今 日 は" AND "weather"* AND "東 京""#);
     }
 
     #[test]
