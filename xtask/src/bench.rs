@@ -13,8 +13,9 @@ pub fn run_named(name: &str, json: Option<PathBuf>) -> Outcome {
     match name {
         "smoke" => smoke(json),
         "model" => model(json),
-        "query" => query(json),
-        _ => Err(Failure(format!("there is no benchmark \"{name}\"; there are: smoke, model, query"))),
+        "query" => example("skein-relay", "bench_query", json),
+        "worker" => example("skein-worker", "bench_worker", json),
+        _ => Err(Failure(format!("there is no benchmark \"{name}\"; there are: smoke, model, query, worker"))),
     }
 }
 
@@ -37,12 +38,12 @@ fn model(json: Option<PathBuf>) -> Outcome {
     finish(bench, json)
 }
 
-/// Reads and writes the relay's own files, so it is an example of that crate.
-fn query(json: Option<PathBuf>) -> Outcome {
+/// One that reaches into a crate (the relay's own files, the worker's tests), so it is an example of that crate.
+fn example(package: &str, name: &str, json: Option<PathBuf>) -> Outcome {
     step("compiling the benchmark", || {
-        run(cargo().args(["build", "--quiet", "--release", "--package", "skein-relay", "--example", "bench_query"]))
+        run(cargo().args(["build", "--quiet", "--release", "--package", package, "--example", name]))
     })?;
-    finish(Command::new(crate::tool::target().join("release/examples/bench_query")), json)
+    finish(Command::new(crate::tool::target().join("release/examples").join(name)), json)
 }
 
 fn compile(name: &str) -> Outcome<Command> {

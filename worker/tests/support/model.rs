@@ -148,7 +148,7 @@ async fn serve(mut socket: TcpStream, scripts: Arc<Mutex<VecDeque<Script>>>, hea
     let _ = socket.shutdown().await;
 }
 
-async fn request(socket: &mut TcpStream) -> Option<(String, String)> {
+pub async fn request(socket: &mut TcpStream) -> Option<(String, String)> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
