@@ -16,7 +16,7 @@ mod words;
 
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use skein_engine::ids::{ChangeHash, DocumentId, Scope};
 use skein_engine::session::spent::Spent;
@@ -33,8 +33,12 @@ use crate::store::log::Log;
 /// The folder of the files.
 pub const FOLDER: &str = "queries";
 
+/// What sessions say and isn't written yet: of each the last.
+type Waiting = Arc<Mutex<HashMap<(Scope, DocumentId), Page>>>;
+
 enum Input {
-    Page(Box<Page>),
+    /// A session's page is waiting.
+    Page(Scope, DocumentId),
     Bury {
         scope: Scope,
         session: DocumentId,
@@ -51,6 +55,7 @@ enum Input {
 #[derive(Clone)]
 pub struct Queries {
     folder: Arc<Path>,
+    waiting: Waiting,
     inputs: mpsc::UnboundedSender<Input>,
 }
 
@@ -59,13 +64,19 @@ impl Queries {
     pub fn open(data: &Path) -> (Self, impl FnOnce() + Send + 'static) {
         let folder: Arc<Path> = data.join(FOLDER).into();
         let (inputs, coming) = mpsc::unbounded_channel();
-        let writer = Writer { folder: folder.clone(), open: HashMap::new() };
-        (Self { folder, inputs }, move || writer.run(coming))
+        let waiting = Waiting::default();
+        let writer = Writer { folder: folder.clone(), waiting: waiting.clone(), open: HashMap::new() };
+        (Self { folder, waiting, inputs }, move || writer.run(coming))
     }
 
     /// What a session says now.
     pub fn put(&self, page: Page) {
-        let _ = self.inputs.send(Input::Page(Box::new(page)));
+        let key = (page.scope.clone(), page.session);
+        // Whoever panicked with it left a whole map.
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if waiting.insert(key.clone(), page).is_none() {
+            let _ = self.inputs.send(Input::Page(key.0, key.1));
+        }
     }
 
     /// A session was purged: what it spent stays.
@@ -142,6 +153,7 @@ fn path(folder: &Path, scope: &Scope) -> PathBuf {
 /// The one that makes files, writes them and moves broken ones aside; whoever asks only reads.
 struct Writer {
     folder: Arc<Path>,
+    waiting: Waiting,
     open: HashMap<Scope, Store>,
 }
 
@@ -161,7 +173,12 @@ impl Writer {
                     });
                     (scope, told)
                 }
-                Input::Page(page) => (page.scope.clone(), self.with(&page.scope, |store| store.put(&page))),
+                Input::Page(scope, session) => {
+                    let key = (scope, session);
+                    let page = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&key);
+                    let put = page.map_or(Ok(()), |page| self.with(&key.0, |store| store.put(&page)));
+                    (key.0, put)
+                }
                 Input::Bury { scope, session, spent } => {
                     (scope.clone(), self.with(&scope, |store| store.bury(session, &spent)))
                 }

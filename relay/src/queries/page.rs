@@ -1,7 +1,7 @@
 //! What a session says, as rows: its shown and queued messages, their tool calls, and the runs that count. Derived data
 //! in, plain data out; the projector makes them, nothing else reads documents.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sha2::{Digest, Sha256};
 use skein_engine::ids::{ChangeHash, DocumentId, Micros, Scope, Timestamp};
@@ -192,11 +192,13 @@ impl Page {
             calls: Vec::new(),
             runs: Vec::new(),
         };
+        let mut places = HashMap::new();
         for message in seen.messages.iter().chain(&seen.queued).filter(|message| !message.unverified) {
             let key = message.turn.as_deref().unwrap_or(&message.id);
             let queued = || Turn { status: "queued", ..Turn::default() };
             let turn = turns.get(key).cloned().unwrap_or_else(queued);
-            page.add(message, turn, actions.get(message.id.as_str()).map(|id| (*id).to_owned()));
+            let action = actions.get(message.id.as_str()).map(|id| (*id).to_owned());
+            page.add(message, turn, action, &mut places);
         }
         page.runs = counted(session, writers)
             .map(|run| RunRow {
@@ -219,7 +221,8 @@ impl Page {
         page
     }
 
-    fn add(&mut self, message: &ShownMessage, turn: Turn, action: Option<String>) {
+    /// A message and its calls; `places` are those of the calls so far, by id.
+    fn add(&mut self, message: &ShownMessage, turn: Turn, action: Option<String>, places: &mut HashMap<String, usize>) {
         let at = message.created_at.unwrap_or_default();
         let action = action.or(turn.action.clone());
         let mut texts = Vec::new();
@@ -235,8 +238,8 @@ impl Page {
         }
         // A call's result may stand in a later message of its turn.
         for (call, content) in &results {
-            if let Some(known) = self.calls.iter_mut().rev().find(|known| known.id == *call) {
-                known.result = Some((*content).to_owned());
+            if let Some(&place) = places.get(*call) {
+                self.calls[place].result = Some((*content).to_owned());
             }
         }
         for part in &message.parts {
@@ -254,9 +257,15 @@ impl Page {
                 input: input.clone(),
                 result: results.get(id.as_str()).map(|content| (*content).to_owned()),
             };
-            match self.calls.iter_mut().find(|known| known.id == *id) {
-                Some(known) => *known = CallRow { result: row.result.clone().or(known.result.take()), ..row },
-                None => self.calls.push(row),
+            match places.get(id) {
+                Some(&place) => {
+                    let result = row.result.clone().or(self.calls[place].result.take());
+                    self.calls[place] = CallRow { result, ..row };
+                }
+                None => {
+                    places.insert(id.clone(), self.calls.len());
+                    self.calls.push(row);
+                }
             }
         }
         self.messages.push(MessageRow {
