@@ -29,6 +29,8 @@ cargo xtask build                                   the wasm module, the web cli
 cargo xtask test [--full]                           everything that CI runs; --full adds what takes longer
 cargo xtask bench smoke [--json FILE]               print the figures of the walking skeleton
 cargo xtask bench model [--json FILE]               print those of the session model, natively and in a browser
+cargo xtask bench query [--json FILE]               print what questions over 100,000 messages take
+cargo xtask bench worker [--json FILE]              print the worker's: latency, pauses, many turns, kills
 cargo xtask prices FILE                             take in a newer price table (genai-prices' data_slim.json)
 cargo xtask soak [--seeds N | --minutes M] [--from SEED]   more random histories than CI tells (20,000)
 cargo xtask soak --mutants                          which tests notice each rule that is off";
