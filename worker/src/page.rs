@@ -72,6 +72,8 @@ pub struct Drafted {
     pub name: String,
     /// Once it is whole.
     pub input: Option<String>,
+    /// What came instead, where the answer was whole but this is no JSON.
+    pub broken: Option<String>,
 }
 
 impl<'a> Page<'a> {
@@ -172,7 +174,7 @@ impl<'a> Page<'a> {
             ToolCall { id: id.clone(), provider_id, name: name.clone(), input: None, state: CallState::Preparing };
         let part = self.push(Part { kind: PartKind::ToolCall(call), provider: None })?;
         self.growing.insert(part, Growing { kind: TailKind::Input, text: String::new(), committed: 0, sent: 0 });
-        Ok(Drafted { id, part, name, input: None })
+        Ok(Drafted { id, part, name, input: None, broken: None })
     }
 
     /// More of a call's input.
@@ -180,6 +182,11 @@ impl<'a> Page<'a> {
         if let Some(growing) = self.growing.get_mut(&call.part) {
             growing.text.push_str(fragment);
         }
+    }
+
+    /// What has come of a call's input.
+    pub fn input_so_far(&self, call: &Drafted) -> String {
+        self.growing.get(&call.part).map(|growing| growing.text.clone()).unwrap_or_default()
     }
 
     /// What must go back with a call.

@@ -210,6 +210,23 @@ async fn a_model_that_never_stops_is_paused_at_the_limit_of_steps() {
     assert_eq!(model.bodies().len(), 3);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn arguments_that_are_no_json_are_told_to_the_model_and_never_run() {
+    let stage = Stage::new().await;
+    let scripts = vec![whole(&calling(1, "plan", "no json")), whole(&openai(&["Sorry."], Some("stop")))];
+    let model = ModelServer::start(scripts).await;
+    let session = named(&stage, "Call").await;
+    let _worker = stage.worker(provider("openai", model.address, ""));
+    let done = stage.settled(session, Status::Active).await;
+    assert_eq!(answer(&done), "Sorry.");
+    let result = parts(&done).into_iter().find_map(|part| match part {
+        Content::ToolResult { content, is_error: true, .. } => Some(content),
+        _ => None,
+    });
+    assert_eq!(result.as_deref(), Some("Its arguments are no JSON, so it did not run: no json"));
+    assert!(model.bodies()[1].contains("did not run: no json"), "{}", model.bodies()[1]);
+}
+
 /// Sends a message, waits for its answer, and gives the request's bytes up to the end of its last entry.
 async fn asked(stage: &Stage, model: &ModelServer, session: DocumentId, words: &str) -> String {
     let before = model.bodies().len();

@@ -125,6 +125,7 @@ impl Failure {
                 let of = |value: &Value| value.get(key).and_then(Value::as_f64);
                 of(error).or_else(|| of(error.get("metadata")?))
             })
+            .or_else(|| retry_delay(error))
             .and_then(seconds_to_ms);
         Self { class: class_of(number.or(status), &words), message, retry_after_ms }
     }
@@ -170,6 +171,13 @@ pub fn seconds_to_ms(seconds: f64) -> Option<u64> {
     (0.0..=2_678_400.0).contains(&seconds).then_some((seconds * 1000.0) as u64)
 }
 
+/// Google's `RetryInfo` among an error's details: seconds, as in "37.5s" (google/rpc/error_details.proto).
+fn retry_delay(error: &Value) -> Option<f64> {
+    let details = error.get("details")?.as_array()?;
+    let delay = details.iter().find_map(|detail| detail.get("retryDelay")?.as_str())?;
+    delay.strip_suffix('s')?.parse().ok()
+}
+
 fn message_of(error: &Value) -> Option<String> {
     let text = match error {
         Value::String(text) => text.clone(),
@@ -188,9 +196,16 @@ fn message_of(error: &Value) -> Option<String> {
 
 fn class_of(status: Option<u16>, words: &str) -> Class {
     let says = |list: &[&str]| list.iter().any(|word| words.contains(word));
+    // Limits by the minute speak of quota and billing too: OpenAI's link to where one buys a higher one, Google's all do,
+    // and only its quota's id tells a day's from a minute's (ai.google.dev/gemini-api/docs/rate-limits).
+    let passes = says(&["rate_limit_exceeded", "retrydelay"]) && !says(&["insufficient_quota", "perday"]);
+    if passes {
+        return Class::RateLimit;
+    }
     if says(&[
         "insufficient_quota",
-        "billing",
+        "billing details",
+        "billing_",
         "credit balance",
         "insufficient credits",
         "insufficient balance",
@@ -277,6 +292,24 @@ mod tests {
         assert_eq!(class(404, r#"{"error":"model \"x\" not found"}"#), Class::BadRequest);
         assert_eq!(class(502, "<html>Bad gateway</html>"), Class::Overload);
         assert_eq!(class(429, ""), Class::RateLimit);
+    }
+
+    #[test]
+    fn a_limit_by_the_minute_is_no_quota_that_is_used_up() {
+        let google = |id: &str| {
+            let details = format!(
+                r#"[{{"violations":[{{"quotaId":"{id}"}}]}},{{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"37.5s"}}]"#
+            );
+            let body = format!(
+                r#"{{"error":{{"code":429,"message":"You exceeded your current quota, please check your plan and billing details.","status":"RESOURCE_EXHAUSTED","details":{details}}}}}"#
+            );
+            Failure::of_response(429, None, body.as_bytes())
+        };
+        let minute = google("GenerateRequestsPerMinutePerProjectPerModel");
+        assert_eq!((minute.class, minute.retry_after_ms), (Class::RateLimit, Some(37_500)));
+        assert_eq!(google("GenerateRequestsPerDayPerProjectPerModel-FreeTier").class, Class::Quota);
+        let openai = r#"{"error":{"message":"Rate limit reached. Visit /account/billing to add a payment method.","code":"rate_limit_exceeded"}}"#;
+        assert_eq!(class(429, openai), Class::RateLimit);
     }
 
     #[test]

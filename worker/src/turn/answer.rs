@@ -260,7 +260,7 @@ impl Turn<'_> {
                 Ok(Said::Failed(Failure::new(Class::Cut, "the provider gave up in the middle")))
             }
             (None, Some((stop, explanation))) => {
-                let whole = draft.calls.into_values().filter(|call| call.input.is_some());
+                let whole = draft.calls.into_values().filter(|call| call.input.is_some() || call.broken.is_some());
                 // An answer that was refused or cut off is no answer to act on.
                 let (calls, void): (Vec<_>, Vec<_>) =
                     whole.partition(|_| stop.completes_calls() || stop == Stop::Length);
@@ -433,16 +433,18 @@ impl Turn<'_> {
         self.say(TailKind::Text, &held, draft)
     }
 
-    /// Closes an answer: calls that never were whole are cut.
+    /// Closes an answer: calls that never were whole are cut. If the answer is, their input is no JSON.
     fn close(&mut self, draft: &mut Draft) -> Result<(), DeviceError> {
         self.say_held(draft)?;
         self.page.end_part(None)?;
         self.page.commit()?;
-        draft
-            .calls
-            .values()
-            .filter(|call| call.input.is_none())
-            .try_for_each(|call| self.page.set_call(call, CallState::Cut))
+        let stopped = draft.stopped.as_ref().filter(|_| draft.failed.is_none());
+        let is_whole = stopped.is_some_and(|(stop, _)| stop.completes_calls());
+        for call in draft.calls.values_mut().filter(|call| call.input.is_none()) {
+            call.broken = is_whole.then(|| self.page.input_so_far(call));
+            self.page.set_call(call, CallState::Cut)?;
+        }
+        Ok(())
     }
 }
 

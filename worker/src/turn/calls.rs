@@ -17,6 +17,7 @@ use skein_engine::wire::ephemeral::ActivityState;
 use super::{End, Turn};
 use crate::large::large;
 use crate::page::Drafted;
+use crate::providers::failure::first_words;
 use crate::signals::Why;
 use crate::tools::{Outcome, Output, Policy, Tool};
 
@@ -51,7 +52,15 @@ impl Turn<'_> {
         let allowed = self.allowed_tools()?;
         let mut waiting = false;
         let mut runnable = VecDeque::new();
-        for (number, call) in calls.into_iter().enumerate() {
+        for (number, mut call) in calls.into_iter().enumerate() {
+            if let Some(broken) = call.broken.take() {
+                // Providers take only objects back, so what came stands in the result.
+                call.input = Some("{}".to_owned());
+                self.page.set_call(&call, CallState::Denied)?;
+                let why = format!("Its arguments are no JSON, so it did not run: {}", first_words(&broken));
+                self.page.result(&call.id, &why, true)?;
+                continue;
+            }
             let refused = match self.policy(&call.name, call.input.as_deref().unwrap_or("{}"), &allowed) {
                 _ if number >= MOST => {
                     Some(format!("Only the first {MOST} calls of an answer are run; this one was not."))
