@@ -16,6 +16,7 @@ use skein_engine::session::conversation::{
     TurnState, Waiting,
 };
 use skein_engine::session::model::{Origin, Role, RunError, Usage};
+use skein_engine::session::resume::Resume;
 use skein_engine::session::summary::{Due, NameSource, Queued, Summary};
 use skein_engine::wire::catalog::Member;
 use skein_engine::wire::ephemeral::{ActivityState, TailKind};
@@ -68,7 +69,7 @@ fn the_web_clients_types_are_those_of_the_engine() {
         &config,
         DocumentId, Timestamp, Epoch, Micros,
         Summary, NameSource, Status, Reason, RunError, Queued, Waiting, Due,
-        Conversation, ShownMessage, Role, ShownPart, Content, ShownCallState, ShownTurn, TurnState, Usage, Totals,
+        Conversation, ShownMessage, Role, ShownPart, Content, ShownCallState, ShownTurn, TurnState, Usage, Totals, Resume,
         Command, Draft, Attachment, NewSession, Origin, Done, Arrange,
         BlobId, WaitingCommand, ActivityState, TailKind, Member, MemberRole,
     );

@@ -37,7 +37,9 @@ impl Catalog {
         firing.error = firing.error.map(|error| error.chars().take(MAX_REASON).collect());
         let (scope, writer) = (connection.scope.clone(), caller.writer());
         let listed = |rows: &super::rows::Rows| firing_session(rows, &firing.session);
-        if self.rows.get(&scope).is_some_and(listed) {
+        // The workspace's own document has no row.
+        let is_workspace = firing.session == Some(caller.workspace.document);
+        if is_workspace || self.rows.get(&scope).is_some_and(listed) {
             return self.send(id, &refuse("this session is there already"));
         }
         let (ledger, hub, asks, firing_lock) =

@@ -27,6 +27,7 @@ const conversation = (session: string, order: string[], messages: ShownMessage[]
     stops: [],
     status: 'ACTIVE',
     reason: null,
+    resume: null,
     totals: {
       usage: { input: 0, output: 0, reasoning: 0, cacheRead: 0, cacheWrite: 0, cacheWriteLong: 0 },
       costMicros: 0,

@@ -328,6 +328,15 @@ export type Totals = {
   /** Streaming time of all runs, in milliseconds. */
   durationMs: number, };
 
+/** What sending the conversation again costs. What the model then answers comes on top. */
+export type Resume = {
+  /** Until when the provider's cache is said to live; `None`: it is not known to cache. */
+  cachedUntil: Timestamp | null,
+  /** Until then; `None`: no price is known. */
+  cachedMicros: Micros | null,
+  /** After it. */
+  uncachedMicros: Micros | null, };
+
 /** A command on an existing session. (Creating one is [`create`]; copying one is [`super::duplicate`].) */
 export type Command = { "type": "send" } & Draft | { "type": "edit",
   /** The person's message, visible or queued. */
